@@ -1,0 +1,1 @@
+"""Messages of the control plane, one file per noun; the errors, once; server-sent events."""

@@ -1,0 +1,39 @@
+"""Settings: everything that an operator can choose, read once at the edge into one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from sandyard.domain.specs import EgressPolicy, Limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `sandyard serve` was told. Port 0 lets the system choose; sizes are bytes, times seconds."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    api_port: int = 8800
+    ingress_port: int = 8801
+    backend: Literal["process", "memory"] = "process"
+    isolation: Literal["full", "none"] = "full"
+    egress: EgressPolicy = field(default_factory=EgressPolicy)
+    limits: Limits = field(default_factory=Limits)
+    """The upper bounds that a manifest's own limits are cut to, and the default."""
+    max_sandboxes: int = 200
+    """Living sandboxes per server; one more create is 429."""
+    max_starting: int = 8
+    """Starts under way at once; further ones queue up to `start_queue`, then 429 with Retry-After."""
+    start_queue: int = 64
+    package_limit: int = 256 * 1024 * 1024
+    unpacked_limit: int = 1024 * 1024 * 1024
+    package_files: int = 20_000
+    build_timeout: float = 900.0
+    max_building: int = 2
+    drain_timeout: float = 10.0
+    index_url: str | None = None
+    """The package index of builds; None takes the one that uv and pip are configured with in the server's environment."""

@@ -1,0 +1,39 @@
+"""What the ports raise.
+
+BackendError
+ +-- StartFailed          the agent's fault: it ended, or never listened
+ +-- SandboxGone          no such living sandbox
+ +-- PortClosed           it lives, nothing listens on that port
+ +-- BackendUnavailable   the platform's fault: nothing can be started now
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandyard.domain.specs import Exited
+
+
+class BackendError(Exception):
+    """A back end could not do what it was asked."""
+
+
+class StartFailed(BackendError):  # noqa: N818 (the word of the state table)
+    """The command ended or did not listen in time; `exited` says how and holds its last lines."""
+
+    def __init__(self, exited: Exited) -> None:
+        super().__init__(exited.reason)
+        self.exited = exited
+
+
+class SandboxGone(BackendError):  # noqa: N818
+    """The sandbox does not live."""
+
+
+class PortClosed(BackendError):  # noqa: N818
+    """Nothing listens on that port of the sandbox."""
+
+
+class BackendUnavailable(BackendError):  # noqa: N818
+    """The platform cannot start sandboxes now; the message says which knob or resource is missing."""

@@ -1,0 +1,76 @@
+"""What a sandbox is: one state word, the table of its changes, the record of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SandboxState(StrEnum):
+    """The one state word. `stopped` and `failed` are final; `Sandbox.reason` says why."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        return self in (SandboxState.STOPPED, SandboxState.FAILED)
+
+
+TRANSITIONS: Mapping[SandboxState, frozenset[SandboxState]] = {
+    SandboxState.STARTING: frozenset({SandboxState.RUNNING, SandboxState.STOPPED, SandboxState.FAILED}),
+    SandboxState.RUNNING: frozenset({SandboxState.PAUSED, SandboxState.STOPPED, SandboxState.FAILED}),
+    SandboxState.PAUSED: frozenset({SandboxState.RUNNING, SandboxState.STOPPED, SandboxState.FAILED}),
+    SandboxState.STOPPED: frozenset(),
+    SandboxState.FAILED: frozenset(),
+}
+
+OnTimeout = Literal["kill", "pause"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolation:
+    """The isolation that a sandbox has achieved: reported as it is, never as it was wished (`session.sandbox`, console, doctor).
+
+    `user` is "own" (a host uid of its own), "shared" (the uid of whoever runs the server) or "none"; `limits` names the limits
+    that a cgroup enforces, out of "memory", "cpu", "processes"; `freeze` is "cgroup", "signals" or "tasks"; `notes` are
+    sentences for people: what is weaker than it could be, and why.
+    """
+
+    backend: str
+    user: Literal["own", "shared", "none"]
+    namespaces: tuple[str, ...] = ()
+    seccomp: bool = False
+    limits: tuple[str, ...] = ()
+    disk_limit: bool = False
+    freeze: Literal["cgroup", "signals", "tasks"] = "signals"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """A row. Times are Unix seconds. The access token is not here: it is derived from the id (`services.tokens`)."""
+
+    id: str
+    owner: str
+    template_id: str
+    build_id: str
+    state: SandboxState
+    reason: str = ""
+    created_at: float
+    ends_at: float
+    on_timeout: OnTimeout = "kill"
+    public: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    isolation: Isolation | None = None
+    exit_code: int | None = None
+    output: str = ""
+    """The last lines that the agent printed, kept when it failed."""
+    idempotency_key: str | None = None

@@ -1,0 +1,193 @@
+"""The plug points. Each has one to five verbs, speaks domain words and raises domain errors; `app` chooses who stands behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Sequence
+
+    from sandyard.domain.keys import ApiKey
+    from sandyard.domain.sandboxes import Sandbox
+    from sandyard.domain.specs import Exited, Found, SandboxSpec, Started
+    from sandyard.domain.templates import Build, LogLine, Template
+
+
+class Backend(Protocol):
+    """Starts, freezes and stops sandboxes. All verbs may be called concurrently; `backends.conformance` is the proof."""
+
+    async def start(self, spec: SandboxSpec) -> Started:
+        """Start a sandbox; return when `spec.ready_port` listens (see `SandboxSpec`).
+
+        Raises:
+            StartFailed: the command ended, or did not listen in time; nothing of the sandbox is left.
+            BackendUnavailable: the platform could not start any sandbox now (keeper gone, disk full, isolation refused).
+        """
+        ...
+
+    async def freeze(self, sandbox_id: str) -> None:
+        """Stop every process of the sandbox where it stands, memory kept; return when the kernel has confirmed. Idempotent.
+
+        Raises:
+            SandboxGone: it does not live (any more).
+        """
+        ...
+
+    async def thaw(self, sandbox_id: str) -> None:
+        """Let a frozen sandbox run on. Idempotent.
+
+        Raises:
+            SandboxGone: it does not live (any more).
+        """
+        ...
+
+    async def stop(self, sandbox_id: str) -> None:
+        """End the sandbox; return when no process, mount, cgroup or directory of it is left. Idempotent; no error if unknown."""
+        ...
+
+    async def list(self) -> Sequence[Found]:
+        """Return what lives now, including what an earlier server started."""
+        ...
+
+
+class Supervision(Protocol):
+    """What is known of sandboxes while nobody asks them: a second, small port of the same object."""
+
+    async def extend(self, sandbox_id: str, ends_at: float) -> None:
+        """Tell whoever outlives the server when this sandbox ends (Unix seconds). No error if unknown."""
+        ...
+
+    def exits(self) -> AsyncIterator[Exited]:
+        """Yield each sandbox that ended without `stop`, as it happens. One consumer."""
+        ...
+
+    async def output(self, sandbox_id: str, offset: int = 0) -> tuple[bytes, int]:
+        """Return what the sandbox's command printed since `offset`, and the offset after it.
+
+        Only the last part is kept (256 KiB): where `offset` lies before it, the answer starts with what is kept.
+        Unknown sandbox: `(b"", offset)`.
+        """
+        ...
+
+
+class Dialer(Protocol):
+    """Reaches a port of a sandbox."""
+
+    async def connect(self, sandbox_id: str, port: int) -> socket.socket:
+        """Return a connected, non-blocking stream socket to 127.0.0.1:`port` inside.
+
+        Raises:
+            SandboxGone: it does not live (any more).
+            PortClosed: nothing listens there.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time as the domain sees it."""
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        ...
+
+
+class SandboxRows(Protocol):
+    """Rows of sandboxes."""
+
+    async def add(self, sandbox: Sandbox) -> None: ...
+
+    async def get(self, sandbox_id: str) -> Sandbox | None: ...
+
+    async def change(self, sandbox_id: str, expected: Sequence[str], **fields: object) -> Sandbox | None:
+        """Set `fields` if the state is one of `expected`, in one statement; return the new row, or None if it was another."""
+        ...
+
+    async def by_idempotency_key(self, owner: str, key: str) -> Sandbox | None: ...
+
+    async def list(
+        self, *, owner: str | None = None, states: Sequence[str] = (), limit: int = 1000, after: str | None = None
+    ) -> Sequence[Sandbox]:
+        """Newest first; `after` is the id of the last row of the page before."""
+        ...
+
+
+class TemplateRows(Protocol):
+    """Rows of templates, builds, tags and build logs."""
+
+    async def add_template(self, template: Template) -> Template:
+        """Insert, or return the owner's template of that name."""
+        ...
+
+    async def get_template(self, template_id: str) -> Template | None: ...
+
+    async def find_template(self, owner: str, name: str) -> Template | None: ...
+
+    async def list_templates(self, owner: str) -> Sequence[Template]: ...
+
+    async def delete_template(self, template_id: str) -> None: ...
+
+
+class BuildRows(Protocol):
+    """Rows of builds, their tags and log lines."""
+
+    async def add(self, build: Build) -> None: ...
+
+    async def get(self, build_id: str) -> Build | None: ...
+
+    async def change(self, build_id: str, expected: Sequence[str], **fields: object) -> Build | None:
+        """As `SandboxRows.change`. Changing to `deployed` moves the build's tags here in the same transaction."""
+        ...
+
+    async def list(self, *, template_id: str | None = None, states: Sequence[str] = ()) -> Sequence[Build]: ...
+
+    async def tagged(self, template_id: str, tag: str) -> Build | None: ...
+
+
+class LogRows(Protocol):
+    """Log lines of builds."""
+
+    async def append(self, build_id: str, lines: Sequence[LogLine]) -> None: ...
+
+    async def read(self, build_id: str, offset: int, limit: int) -> Sequence[LogLine]: ...
+
+
+class KeyRows(Protocol):
+    """Rows of API keys."""
+
+    async def add(self, key: ApiKey) -> None: ...
+
+    async def list(self) -> Sequence[ApiKey]: ...
+
+    async def revoke(self, key_id: str, at: float) -> bool:
+        """Return False if there is no such key, or it is revoked already."""
+        ...
+
+
+class Store(Protocol):
+    """All rows of one database."""
+
+    @property
+    def sandboxes(self) -> SandboxRows: ...
+    @property
+    def templates(self) -> TemplateRows: ...
+    @property
+    def builds(self) -> BuildRows: ...
+    @property
+    def logs(self) -> LogRows: ...
+    @property
+    def keys(self) -> KeyRows: ...
+
+    async def close(self) -> None: ...
+
+
+class Blobs(Protocol):
+    """Bytes by key; a key is a relative path of letters, digits, `-_./`."""
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
+        """Store in constant memory; all or nothing. Return the number of bytes."""
+        ...
+
+    def get(self, key: str) -> AsyncIterator[bytes]: ...
+
+    async def delete(self, key: str) -> None: ...
