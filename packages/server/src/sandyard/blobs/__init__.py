@@ -1,0 +1,5 @@
+"""Bytes by key."""
+
+from sandyard.blobs.objects import ObjectBlobs
+
+__all__ = ["ObjectBlobs"]

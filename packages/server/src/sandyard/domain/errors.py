@@ -5,6 +5,11 @@ BackendError
  +-- SandboxGone          no such living sandbox
  +-- PortClosed           it lives, nothing listens on that port
  +-- BackendUnavailable   the platform's fault: nothing can be started now
+
+StoreError
+ +-- StoreUnavailable     the platform's fault: full disk, no right to write, damage; the message says which and what to do
+ +-- RowConflict          a row of that name is there already, or what it belongs to is not
+ +-- BlobMissing          no bytes under that key
 """
 
 from __future__ import annotations
@@ -37,3 +42,19 @@ class PortClosed(BackendError):  # noqa: N818
 
 class BackendUnavailable(BackendError):  # noqa: N818
     """The platform cannot start sandboxes now; the message says which knob or resource is missing."""
+
+
+class StoreError(Exception):
+    """Rows or blobs could not do what they were asked."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 (named like BackendUnavailable)
+    """Nothing can be read or written now; the message says what happened and what to do."""
+
+
+class RowConflict(StoreError):  # noqa: N818
+    """A row with that id (name, idempotency key) exists, or the row that it belongs to does not."""
+
+
+class BlobMissing(StoreError):  # noqa: N818
+    """There are no bytes under that key."""

@@ -1,0 +1,126 @@
+"""Blobs on obstore: a local directory or memory today, any object store behind the same class."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, MemoryStore
+
+from sandyard.domain.errors import BlobMissing, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+CHUNK = 1024 * 1024
+"""Bytes that are held at a time, twice at most: one part being written, one being filled."""
+
+_KEY = re.compile(r"(?=.{1,512}\Z)[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+
+class ObjectBlobs:
+    """`ports.Blobs` over an obstore store."""
+
+    def __init__(self, store: LocalStore | MemoryStore) -> None:
+        self._store = store
+
+    @classmethod
+    def local(cls, directory: Path) -> ObjectBlobs:
+        """Keep blobs as files below `directory`, which is made with mode 0700; what a killed server left half written is removed.
+
+        Raises:
+            StoreUnavailable: the directory cannot be made or read.
+        """
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for part in directory.rglob("*#*"):  # obstore's staging names; no key of ours has that character
+                part.unlink(missing_ok=True)
+            return cls(LocalStore(directory))
+        except (OSError, BaseError) as error:
+            raise _unavailable(error) from error
+
+    @classmethod
+    def memory(cls) -> ObjectBlobs:
+        """Keep blobs in this process: the twin for tests."""
+        return cls(MemoryStore())
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
+        """Store in constant memory; all or nothing. Return the number of bytes.
+
+        What `chunks` raises comes out as it is.
+
+        Raises:
+            ValueError: the key is no relative path of letters, digits and `-_./`, or a part of it starts with a dot.
+            StoreUnavailable: the disk is full or cannot be written.
+        """
+        checked = _checked(key)
+        counted = _Counted(chunks)
+        try:
+            await obstore.put_async(self._store, checked, counted, use_multipart=True, chunk_size=CHUNK, max_concurrency=1)
+        except (OSError, BaseError) as error:
+            if error is counted.raised:
+                raise
+            raise _unavailable(error) from error
+        return counted.size
+
+    async def get(self, key: str) -> AsyncIterator[bytes]:
+        """Yield the bytes in chunks.
+
+        Raises:
+            ValueError: as `put`.
+            BlobMissing: there are none under that key.
+            StoreUnavailable: they cannot be read.
+        """
+        checked = _checked(key)
+        try:
+            reply = await obstore.get_async(self._store, checked)
+            async for chunk in reply.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+        except FileNotFoundError as error:
+            raise BlobMissing(f"There is no blob {key!r}") from error
+        except (OSError, BaseError) as error:
+            raise _unavailable(error) from error
+
+    async def delete(self, key: str) -> None:
+        """Remove the bytes. No error if there are none."""
+        try:
+            await obstore.delete_async(self._store, _checked(key))
+        except FileNotFoundError:
+            return
+        except (OSError, BaseError) as error:
+            raise _unavailable(error) from error
+
+
+class _Counted:
+    """Passes chunks on, counts their bytes and remembers what the source raised."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self.size = 0
+        self.raised: BaseException | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await anext(self._chunks)
+        except BaseException as error:
+            self.raised = error
+            raise
+        self.size += len(chunk)
+        return chunk
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key!r} is no blob key")
+    return key
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    first_line = str(error).partition("\n")[0]
+    return StoreUnavailable(f"The blob store failed: {first_line}. Check the free space and the owner of the data directory.")

@@ -1,0 +1,79 @@
+"""Opens a database and brings its schema up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib.resources import files
+
+from sandyard.domain.errors import StoreUnavailable
+from sandyard.store.faults import translate
+
+MEMORY = ":memory:"
+BUSY_SECONDS = 5.0
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Return a connection that any one thread at a time may use; transactions are begun by hand.
+
+    Raises:
+        StoreUnavailable: it cannot be opened.
+    """
+    try:
+        if path != MEMORY:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the driver would make it readable for all
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except OSError as error:
+        raise StoreUnavailable(f"The database {path} cannot be opened for writing: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    try:
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error as error:
+        connection.close()
+        raise translate(error, path) from error
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Apply each schema file that this database has not seen, all in one transaction; `user_version` is the last one's number.
+
+    Raises:
+        StoreUnavailable: a newer program wrote it, or it cannot be written.
+    """
+    scripts = _scripts()
+    newest = max(scripts)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > newest:
+            connection.execute("ROLLBACK")
+            raise StoreUnavailable(
+                f"The database {path} was written by a newer sandyard (schema {version}, this program knows {newest}). "
+                "Start that version, or choose another data directory."
+            )
+        for number in range(version + 1, newest + 1):
+            for statement in _statements(scripts[number]):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {newest}")
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+
+
+def _scripts() -> dict[int, str]:
+    schema = files("sandyard.store").joinpath("schema")
+    return {int(entry.name[:4]): entry.read_text() for entry in schema.iterdir() if entry.name.endswith(".sql")}
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script: `executescript` would commit the transaction that it is called in."""
+    statements: list[str] = []
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements
