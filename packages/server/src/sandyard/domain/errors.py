@@ -10,6 +10,8 @@ StoreError
  +-- StoreUnavailable     the platform's fault: full disk, no right to write, damage; the message says which and what to do
  +-- RowConflict          a row of that name is there already, or what it belongs to is not
  +-- BlobMissing          no bytes under that key
+
+TokenRefused              an internal token that is not ours, or not any more
 """
 
 from __future__ import annotations
@@ -58,3 +60,7 @@ class RowConflict(StoreError):  # noqa: N818
 
 class BlobMissing(StoreError):  # noqa: N818
     """There are no bytes under that key."""
+
+
+class TokenRefused(Exception):  # noqa: N818
+    """The internal token was not signed here, is for somebody else, or has expired."""

@@ -1,0 +1,123 @@
+"""API keys: shown once, kept as a digest under a pepper, looked up in memory.
+
+Other processes write rows too (`sandyard key revoke` while the server runs, perhaps from another container on the same
+directory, where no signal and no loopback address reaches the server). So a running server reads the few rows again twice a
+second (`Keys.watch`): a revocation acts within a second whoever wrote it, and no request waits for the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sandyard.domain.errors import StoreUnavailable
+from sandyard.domain.keys import ApiKey
+from sandyard.services.secrets_dir import create_once
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sandyard.ports import Clock, KeyRows
+
+PEPPER_FILE = "pepper"
+REFRESH_SECONDS = 0.5
+
+_FORM = re.compile(r"(?:sk-|e2b_)([0-9a-f]{40})")
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def is_platform_key(text: str) -> bool:
+    """Tell whether a credential has the form of one of our keys, known or not: such a one is never passed on to an agent."""
+    return _FORM.fullmatch(text) is not None
+
+
+class Keys:
+    """The keys of one server. `pepper` is what makes the digests useless without the secrets directory."""
+
+    def __init__(self, rows: KeyRows, clock: Clock, pepper: bytes) -> None:
+        self._rows = rows
+        self._clock = clock
+        self._pepper = pepper
+        self._owners: dict[str, str] = {}
+        self._refreshed = float("-inf")
+
+    @classmethod
+    async def open(cls, rows: KeyRows, clock: Clock, secrets_dir: Path) -> Keys:
+        """Read the rows and the pepper, which is made on the first start.
+
+        Raises:
+            StoreUnavailable: the rows cannot be read.
+        """
+        pepper = await asyncio.to_thread(create_once, secrets_dir / PEPPER_FILE, lambda: secrets.token_bytes(32))
+        keys = cls(rows, clock, pepper)
+        await keys.refresh()
+        return keys
+
+    def owner_of(self, presented: str) -> str | None:
+        """Return whose key this is, or None. Touches memory only; what timing could tell is a digest, not the key."""
+        form = _FORM.fullmatch(presented)
+        return None if form is None else self._owners.get(self._digest(form[1]))
+
+    async def find(self, presented: str) -> str | None:
+        """As `owner_of`, but read the rows again (at most once per `REFRESH_SECONDS`) where the key is unknown: it may be new."""
+        owner = self.owner_of(presented)
+        stale = asyncio.get_running_loop().time() - self._refreshed >= REFRESH_SECONDS
+        if owner is None and stale and is_platform_key(presented):
+            await self.refresh()
+            owner = self.owner_of(presented)
+        return owner
+
+    async def create(self, name: str, owner: str = "default") -> tuple[ApiKey, str]:
+        """Make a key; return its row and its text, which is kept nowhere.
+
+        Raises:
+            StoreUnavailable: the row cannot be written; there is no key then.
+        """
+        body = secrets.token_hex(20)
+        key = ApiKey(
+            id="k" + secrets.token_hex(10),
+            owner=owner,
+            name=name,
+            digest=self._digest(body),
+            hint=body[-4:],
+            created_at=self._clock.now(),
+        )
+        await self._rows.add(key)
+        await self.refresh()
+        return key, f"sk-{body}"
+
+    async def list(self) -> Sequence[ApiKey]:
+        """Return all keys, oldest first, the revoked ones too."""
+        return await self._rows.list()
+
+    async def revoke(self, key_id: str) -> bool:
+        """Revoke a key at once; False if there is none of that id, or it is revoked already."""
+        done = await self._rows.revoke(key_id, self._clock.now())
+        await self.refresh()
+        return done
+
+    async def refresh(self) -> None:
+        """Read the rows again."""
+        self._refreshed = asyncio.get_running_loop().time()
+        rows = await self._rows.list()
+        self._owners = {row.digest: row.owner for row in rows if row.revoked_at is None}
+
+    async def watch(self) -> None:
+        """Read the rows again and again until cancelled; the server's task group owns this."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except StoreUnavailable as error:
+                log.warning("keys_not_refreshed", reason=str(error))
+
+    def _digest(self, body: str) -> str:
+        return hmac.new(self._pepper, body.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,140 @@
+"""API keys at the `Keys` service, on real rows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandyard.domain.errors import StoreUnavailable
+from sandyard.services.keys import REFRESH_SECONDS, Keys, is_platform_key
+from sandyard.store import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+class Time:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+async def store(tmp_path):
+    store = await SqliteStore.open(tmp_path / "sandyard.db")
+    yield store
+    await store.close()
+
+
+async def until(true) -> None:
+    """Wait until the server's own watching has seen it; nothing announces that to a caller."""
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 (no event to wait for, see above)
+            await asyncio.sleep(0.02)
+
+
+async def open_keys(store, tmp_path) -> Keys:
+    return await Keys.open(store.keys, Time(), tmp_path / "secrets")
+
+
+@pytest.mark.promise("store.keys_hashed")
+async def test_a_new_key_is_known_in_both_spellings_and_stored_in_none(store, tmp_path):
+    keys = await open_keys(store, tmp_path)
+    row, text = await keys.create("laptop", owner="ann")
+    body = text.removeprefix("sk-")
+    assert keys.owner_of(text) == keys.owner_of(f"e2b_{body}") == "ann"
+    assert row.hint == body[-4:]
+    assert body not in repr(await keys.list())
+    await store.close()
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or body.encode() not in path.read_bytes()
+
+
+async def test_a_key_is_known_to_the_next_server(store, tmp_path):
+    _, text = await (await open_keys(store, tmp_path)).create("laptop")
+    assert (await open_keys(store, tmp_path)).owner_of(text) == "default"
+
+
+async def test_without_the_pepper_the_rows_know_no_key(store, tmp_path):
+    _, text = await (await open_keys(store, tmp_path)).create("laptop")
+    stranger = await Keys.open(store.keys, Time(), tmp_path / "elsewhere")
+    assert stranger.owner_of(text) is None
+
+
+@pytest.mark.promise("store.keys_revoked")
+async def test_revoking_acts_at_once_and_only_once(store, tmp_path):
+    keys = await open_keys(store, tmp_path)
+    row, text = await keys.create("laptop")
+    assert await keys.revoke(row.id)
+    assert keys.owner_of(text) is None
+    assert not await keys.revoke(row.id)
+    assert not await keys.revoke("k-unknown")
+    assert [key.revoked_at for key in await keys.list()] == [1000.0]
+
+
+@pytest.mark.promise("store.keys_revoked")
+async def test_what_another_process_does_to_keys_acts_within_a_second(store, tmp_path):
+    keys = await open_keys(store, tmp_path)
+    other_store = await SqliteStore.open(tmp_path / "sandyard.db")
+    other = await open_keys(other_store, tmp_path)
+    watching = asyncio.create_task(keys.watch())
+    try:
+        row, text = await other.create("from the command line")
+        await until(lambda: keys.owner_of(text) is not None)
+        await other.revoke(row.id)
+        await until(lambda: keys.owner_of(text) is None)
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        await other_store.close()
+
+
+async def test_an_unknown_key_may_be_new_and_is_looked_up_once(store, tmp_path):
+    keys = await open_keys(store, tmp_path)
+    other = await open_keys(store, tmp_path)
+    _, text = await other.create("new")
+    await asyncio.sleep(REFRESH_SECONDS)  # what is proven is that the rows may be read again after exactly this time
+    assert keys.owner_of(text) is None
+    assert await keys.find(text) == "default"
+    assert await keys.find("sk-" + "0" * 40) is None
+    assert await keys.find("nonsense") is None
+
+
+async def test_keys_that_were_read_stay_known_while_the_database_is_away(store, tmp_path):
+    keys = await open_keys(store, tmp_path)
+    _, text = await keys.create("laptop")
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await keys.refresh()
+    assert keys.owner_of(text) == "default"
+
+
+async def test_the_pepper_is_readable_by_the_owner_only(store, tmp_path):
+    await open_keys(store, tmp_path)
+    assert stat.S_IMODE((tmp_path / "secrets" / "pepper").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+
+
+@given(st.from_regex(r"(sk-|e2b_)[0-9a-f]{40}", fullmatch=True))
+def test_the_form_of_a_key_is_recognised(text):
+    assert is_platform_key(text)
+    assert not is_platform_key(text + "0")
+    assert not is_platform_key(" " + text)
+    assert not is_platform_key(text + "\n")
+
+
+@pytest.mark.parametrize("text", ["", "sk-", "sk-proj-abc", "SK-" + "0" * 40, "sk-" + "G" * 40, "sk-" + "0" * 39])
+def test_keys_of_others_are_not_taken_for_ours(text):
+    assert not is_platform_key(text)
