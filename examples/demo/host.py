@@ -1,0 +1,157 @@
+"""What the demo runs on this machine: the platform, the model server, the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Sequence
+
+BIN = Path(sys.executable).parent
+RUN_TIMEOUT = 900.0
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 60.0
+
+
+class HostError(Exception):
+    """Something on this machine did not do what it was started for; the message holds its last lines."""
+
+
+async def run(*command: str, env: dict[str, str]) -> str:
+    """Run a program to its end and return what it printed.
+
+    Raises:
+        HostError: it failed, or took too long.
+    """
+    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), RUN_TIMEOUT)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise HostError(f"{shlex.join(command)} took more than {RUN_TIMEOUT:.0f} s") from None
+    text = output.decode(errors="replace").strip()
+    if process.returncode:
+        raise HostError(f"{shlex.join(command)} ended with {process.returncode}:\n{text}")
+    return text
+
+
+@dataclass
+class Platform:
+    """`sandyard serve` on a data directory of its own."""
+
+    data_dir: Path
+    backend: str
+    allow: Sequence[str]
+    ports: tuple[int, int] = (0, 0)
+    process: Process | None = None
+
+    async def start(self) -> None:
+        """Start it and return when it serves; a second start takes the ports of the first.
+
+        Raises:
+            HostError: it ended, or did not listen in time.
+        """
+        api, ingress = map(str, self.ports)
+        command = [str(BIN / "sandyard"), "serve", "--data-dir", str(self.data_dir), "--api-port", api, "--ingress-port", ingress]
+        command += ["--backend", self.backend]
+        command += [word for name in self.allow for word in ("--egress-allow", name)]
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, start_new_session=True)
+        env = await self._until_serving(self.process)
+        self.ports = (port(env["PPIO_API_URL"]), port(env["PPIO_SANDBOX_URL"]))
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir.parent / "serve.log"
+
+    async def env(self) -> dict[str, str]:
+        """Return what `sandyard env` prints, as variables."""
+        lines = (await run(str(BIN / "sandyard"), "env", "--data-dir", str(self.data_dir), env=dict(os.environ))).splitlines()
+        words = [shlex.split(line) for line in lines]
+        return dict(word.split("=", 1) for line in words if line[:1] == ["export"] for word in line[1:])
+
+    async def kill(self) -> None:
+        """`kill -9`, and nothing else: what it started must live on."""
+        if self.process is not None:
+            self.process.kill()
+            await self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to end for good and return its exit code.
+
+        Raises:
+            HostError: it did not end in time.
+        """
+        if self.process is None:
+            return 0
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT)
+        except TimeoutError:
+            await self.kill()
+            raise HostError(f"sandyard serve did not end within {STOP_TIMEOUT:.0f} s of SIGTERM:\n{tail(self.log)}") from None
+
+    async def _until_serving(self, process: Process) -> dict[str, str]:
+        """Its own file says when it listens, and it is written by this very process."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if process.returncode is not None:
+                raise HostError(f"sandyard serve ended with {process.returncode}:\n{tail(self.log)}")
+            if announced(self.data_dir).get("pid") == process.pid:
+                return await self.env()
+            await asyncio.sleep(0.02)
+        raise HostError(f"sandyard serve did not listen within {START_TIMEOUT:.0f} s:\n{tail(self.log)}")
+
+
+def announced(data_dir: Path) -> dict[str, Any]:
+    """Return what the running server says of itself, or nothing."""
+    try:
+        return json.loads((data_dir / "server.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def port(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+@dataclass
+class ModelServer:
+    """The scripted model, on a loopback address that a sandbox does not take for its own (docs/egress.md)."""
+
+    process: Process
+    url: str
+
+    @classmethod
+    async def start(cls) -> ModelServer:
+        """Start it and return when it listens."""
+        command = (sys.executable, "-m", "examples.model_server", "--host", "127.0.0.2", "--port", "0", "--delay", "0.01")
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT)
+        if not line:
+            raise HostError("the model server did not start")
+        return cls(process, line.decode().strip())
+
+    async def stop(self) -> None:
+        if self.process.returncode is None:
+            self.process.terminate()
+        await self.process.wait()
