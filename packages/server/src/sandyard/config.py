@@ -37,3 +37,7 @@ class Settings:
     drain_timeout: float = 10.0
     index_url: str | None = None
     """The package index of builds; None takes the one that uv and pip are configured with in the server's environment."""
+    index_hosts: tuple[str, ...] = ("pypi.org:443", "files.pythonhosted.org:443")
+    """Where builds may go: the index, and where it keeps its files (entries as in `EgressPolicy.allow`)."""
+    ca_bundle: Path | None = None
+    """The host's certificate bundle below /etc/ssl, which sandboxes see too."""

@@ -1,0 +1,300 @@
+"""The `sandyard` command. What a command needs is imported when it runs, so that the light ones start at once."""
+
+# ruff: noqa: PLC0415, PLR0917 (each command imports what it needs when it runs; typer passes by name)
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from sandyard.config import Settings
+    from sandyard.services.data_dir import DataDir, ServerInfo
+    from sandyard.services.keys import Keys
+
+T = TypeVar("T")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A self-hosted platform for AI agents.")
+key_app = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(key_app, name="key")
+
+
+class BackendName(StrEnum):
+    """Who starts sandboxes."""
+
+    PROCESS = "process"
+    MEMORY = "memory"
+
+
+class IsolationName(StrEnum):
+    """Whether sandboxes are isolated; none is for development only."""
+
+    FULL = "full"
+    NONE = "none"
+
+
+class EgressName(StrEnum):
+    """What sandboxes reach beside the --egress-allow list."""
+
+    PUBLIC = "public"
+    NONE = "none"
+
+
+def _default_data_dir() -> Path:
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "sandyard"
+
+
+DataDirOption = Annotated[
+    Path, typer.Option(envvar="SANDYARD_DATA_DIR", default_factory=_default_data_dir, show_default="~/.local/share/sandyard")
+]
+
+
+@app.command()
+def serve(
+    data_dir: DataDirOption,
+    host: Annotated[str, typer.Option(help="The address of both listeners.")] = "127.0.0.1",
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="The control plane; 0 chooses.")] = 8800,
+    ingress_port: Annotated[int, typer.Option(min=0, max=65535, help="The data plane; 0 chooses.")] = 8801,
+    backend: Annotated[BackendName, typer.Option(help="Who starts sandboxes.")] = BackendName.PROCESS,
+    isolation: Annotated[IsolationName, typer.Option(help="none is for development only.")] = IsolationName.FULL,
+    egress: Annotated[EgressName, typer.Option(help="What sandboxes reach beside --egress-allow.")] = EgressName.PUBLIC,
+    egress_allow: Annotated[list[str] | None, typer.Option(help="host, host:port, *.domain, address or network; repeatable.")] = None,
+    egress_deny: Annotated[list[str] | None, typer.Option(help="As --egress-allow, and stronger.")] = None,
+    memory: Annotated[str, typer.Option(help="The most that a sandbox may use, such as 512Mi or 2Gi.")] = "1Gi",
+    cpus: Annotated[float, typer.Option(min=0.05, help="The most cores that a sandbox may use.")] = 1.0,
+    disk: Annotated[str, typer.Option(help="The most that a sandbox may write.")] = "512Mi",
+    processes: Annotated[int, typer.Option(min=8, help="The most processes of a sandbox.")] = 512,
+    max_sandboxes: Annotated[int, typer.Option(min=1, help="The most living sandboxes.")] = 200,
+    build_timeout: Annotated[float, typer.Option(min=1, help="Seconds.")] = 900.0,
+    drain_timeout: Annotated[float, typer.Option(min=0, help="Seconds that requests may go on after SIGTERM.")] = 10.0,
+) -> None:
+    """Run the platform until SIGTERM or Ctrl-C."""
+    from sandyard.config import Settings
+    from sandyard.domain.specs import EgressPolicy, Limits
+
+    index_url, index_hosts = _package_index(os.environ)
+    settings = Settings(
+        data_dir=data_dir.expanduser().absolute(),
+        host=host,
+        api_port=api_port,
+        ingress_port=ingress_port,
+        backend=backend.value,
+        isolation=isolation.value,
+        egress=EgressPolicy(public=egress is EgressName.PUBLIC, allow=tuple(egress_allow or ()), deny=tuple(egress_deny or ())),
+        limits=Limits(memory_bytes=_bytes(memory), cpus=cpus, processes=processes, disk_bytes=_bytes(disk)),
+        max_sandboxes=max_sandboxes,
+        build_timeout=build_timeout,
+        drain_timeout=drain_timeout,
+        index_url=index_url,
+        index_hosts=index_hosts,
+        ca_bundle=_ca_bundle(os.environ),
+    )
+    _serve(settings)
+
+
+@app.command()
+def env(data_dir: DataDirOption) -> None:
+    """Print the export lines that point clients at the running server: eval "$(sandyard env)"."""
+    data, info = _running(data_dir)
+    key = (data.path / "secrets" / "api_key").read_text().strip()
+    variables = {
+        "PPIO_API_KEY": key,
+        "PPIO_API_URL": info.api_url,
+        "PPIO_SANDBOX_URL": info.sandbox_url,
+        "E2B_API_KEY": "e2b_" + key.removeprefix("sk-"),
+        "E2B_API_URL": info.api_url,
+        "E2B_SANDBOX_URL": info.sandbox_url,
+    }
+    for name, value in variables.items():
+        typer.echo(f"export {name}={value}")
+
+
+@key_app.command("create")
+def key_create(data_dir: DataDirOption, name: Annotated[str, typer.Argument(help="To recognise it by.")] = "unnamed") -> None:
+    """Make a key and show it, once."""
+
+    async def work(keys: Keys) -> str:
+        _, text = await keys.create(name)
+        return text
+
+    typer.echo(_with_keys(data_dir, work))
+
+
+@key_app.command("list")
+def key_list(data_dir: DataDirOption) -> None:
+    """List keys: id, name, last four characters, state."""
+
+    async def work(keys: Keys) -> list[str]:
+        return [f"{key.id}  …{key.hint}  {'revoked' if key.revoked_at else 'active '}  {key.name}" for key in await keys.list()]
+
+    for line in _with_keys(data_dir, work):
+        typer.echo(line)
+
+
+@key_app.command("revoke")
+def key_revoke(data_dir: DataDirOption, key_id: str) -> None:
+    """Revoke a key by its id; a running server takes note within a second."""
+
+    async def work(keys: Keys) -> bool:
+        return await keys.revoke(key_id)
+
+    if not _with_keys(data_dir, work):
+        _fail(f"There is no active key {key_id!r}; `sandyard key list` shows them")
+
+
+@app.command()
+def doctor(backend: Annotated[BackendName, typer.Option()] = BackendName.PROCESS) -> None:
+    """Start one real sandbox and say what isolation it has, or which knob of this machine forbids it."""
+    from sandyard.app import examine
+    from sandyard.domain.errors import BackendError
+
+    try:
+        isolation = _run(examine, backend.value)
+    except BackendError as error:
+        _fail(str(error))
+    typer.echo(f"Sandboxes start here (back end: {isolation.backend}).")
+    typer.echo(f"  uid per sandbox: {isolation.user}")
+    typer.echo(f"  namespaces:      {', '.join(isolation.namespaces) or 'none'}")
+    typer.echo(f"  seccomp:         {'yes' if isolation.seccomp else 'no'}")
+    typer.echo(f"  limits:          {', '.join(isolation.limits) or 'none'}")
+    typer.echo(f"  disk limit:      {'yes' if isolation.disk_limit else 'no'}")
+    typer.echo(f"  pause by:        {isolation.freeze}")
+    for note in isolation.notes:
+        typer.echo(f"  note: {note}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from sandyard.version import VERSION
+
+    typer.echo(VERSION)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _serve(settings: Settings) -> None:
+    from sandyard.app import serve as serve_platform
+    from sandyard.domain.errors import BackendError, StoreError
+    from sandyard.services.data_dir import DataDirError
+
+    _log_to_stderr()
+    if settings.backend == "process" and settings.isolation == "none":
+        typer.echo("warning: --isolation none: sandboxes are not isolated; for development only", err=True)
+    try:
+        _run(serve_platform, settings, _announce)
+    except (DataDirError, BackendError, StoreError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"The server cannot start: {error}")
+
+
+def _announce(info: ServerInfo) -> None:
+    typer.echo(f"ready: API {info.api_url}, sandboxes {info.sandbox_url}")
+    sys.stdout.flush()
+
+
+def _run(function: Callable[..., Coroutine[object, object, T]], *arguments: object) -> T:
+    import anyio
+
+    return anyio.run(function, *arguments, backend="asyncio", backend_options={"use_uvloop": True})
+
+
+def _with_keys(data_dir: Path, work: Callable[[Keys], Coroutine[object, object, T]]) -> T:
+    """Run `work` on the keys of a data directory, whether or not its server runs."""
+    from sandyard.app import with_keys
+    from sandyard.domain.errors import StoreError
+
+    path = data_dir.expanduser().absolute()
+    if not (path / "sandyard.db").exists():
+        _fail(f"{path} is no data directory; `sandyard serve --data-dir {path}` makes one")
+    try:
+        return _run(with_keys, path, work)
+    except StoreError as error:
+        _fail(str(error))
+
+
+def _running(data_dir: Path) -> tuple[DataDir, ServerInfo]:
+    from sandyard.services.data_dir import DataDir, DataDirError
+
+    data = DataDir(data_dir.expanduser().absolute())
+    try:
+        return data, data.running()
+    except DataDirError as error:
+        _fail(str(error))
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    import structlog
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+def _bytes(text: str) -> int:
+    """Read a size such as 512Mi, as manifests write it."""
+    from pydantic import ValidationError
+
+    from sandkit.wire.manifest import RuntimeSpec
+
+    try:
+        size = RuntimeSpec(timeout=None, memory_limit=text).memory_bytes
+    except ValidationError:
+        size = None
+    if size is None:
+        raise typer.BadParameter(f"{text!r} is not a size such as 512Mi or 2Gi")
+    return size
+
+
+def _package_index(environ: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the index that uv or pip is configured with, and the hosts that builds may reach for it.
+
+    `SANDYARD_INDEX_HOSTS` (comma-separated) names further hosts, for an index that keeps its files elsewhere.
+    """
+    from urllib.parse import urlsplit
+
+    names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
+    url = next((environ[name] for name in names if environ.get(name)), None)
+    hosts = ["pypi.org:443", "files.pythonhosted.org:443"]
+    if url is not None:
+        parts = urlsplit(url)
+        hosts = [f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"]
+    return url, (*hosts, *filter(None, environ.get("SANDYARD_INDEX_HOSTS", "").split(",")))
+
+
+def _ca_bundle(environ: Mapping[str, str]) -> Path | None:
+    """Return the host's certificate bundle where sandboxes see it too: below /etc/ssl."""
+    bundle = Path(environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
+    return bundle if bundle.is_relative_to("/etc/ssl") and bundle.exists() else None
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

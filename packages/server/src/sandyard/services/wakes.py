@@ -1,0 +1,22 @@
+"""Wake those who wait for news of something, without their looking again and again."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Wakes:
+    """News by name. Take the event *before* reading the rows, wait for it after: nothing that came between is missed."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+
+    def event(self, name: str) -> asyncio.Event:
+        """Return the event that the next `wake` of that name sets."""
+        return self._events.setdefault(name, asyncio.Event())
+
+    def wake(self, name: str) -> None:
+        """Tell everyone who took the event of that name."""
+        event = self._events.pop(name, None)
+        if event is not None:
+            event.set()

@@ -1,0 +1,29 @@
+"""The control plane as one ASGI application: middlewares folded over the routers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from sandyard.version import VERSION
+from sandyard.web import agents, errors, health, sandboxes, templates
+from sandyard.web.middleware import BodyLimit, RequestIds
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from sandyard.web.parts import Parts
+
+_JSON_BYTES = 1024 * 1024
+_JSON_SECONDS = 30.0
+
+
+def create_api(parts: Parts) -> ASGIApp:
+    """Return the control plane over `parts`."""
+    api = FastAPI(title="Sandyard", version=VERSION, redirect_slashes=False)
+    api.state.parts = parts
+    errors.install(api)
+    for noun in (health, agents, templates, sandboxes):
+        api.include_router(noun.router)
+    return RequestIds(BodyLimit(api, limit=_JSON_BYTES, seconds=_JSON_SECONDS, streamed=("/agents",)))

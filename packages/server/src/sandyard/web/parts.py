@@ -1,0 +1,50 @@
+"""What the routes are given, and how they get it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends, Request
+
+from sandkit.wire.errors import UNAUTHENTICATED, ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sandyard.config import Settings
+    from sandyard.ports import Clock
+    from sandyard.services.sandboxes import Sandboxes
+    from sandyard.services.templates import Templates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The services behind the control plane. `owner_of` returns who an API key belongs to, or None."""
+
+    settings: Settings
+    sandboxes: Sandboxes
+    templates: Templates
+    owner_of: Callable[[str], Awaitable[str | None]]
+    clock: Clock
+
+
+def _parts(request: Request) -> Parts:
+    return cast("Parts", request.app.state.parts)
+
+
+async def _owner(request: Request) -> str:
+    key = request.headers.get("x-api-key")
+    if key is None:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        key = bearer.strip() if scheme.lower() == "bearer" else None
+    if not key:
+        raise ApiError(UNAUTHENTICATED, "An API key is needed, in X-API-Key or as Authorization: Bearer")
+    owner = await _parts(request).owner_of(key)
+    if owner is None:
+        raise ApiError(UNAUTHENTICATED, "This API key is unknown or revoked")
+    return owner
+
+
+Services = Annotated[Parts, Depends(_parts)]
+Owner = Annotated[str, Depends(_owner)]

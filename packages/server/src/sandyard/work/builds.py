@@ -1,0 +1,188 @@
+"""The build loop: takes waiting builds, installs each in a sandbox, starts the agent once, keeps what works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from sandyard.domain.errors import BackendError, StartFailed
+from sandyard.domain.specs import MEBIBYTE
+from sandyard.domain.templates import Build, BuildState
+from sandyard.services.ids import new_id
+from sandyard.services.specs import build_dir, session_spec
+from sandyard.services.templates import PENDING
+from sandyard.work import disk, install
+from sandyard.work.probe import ProbeFailed, ping
+from sandyard.work.watching import BuildLog
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
+
+    from sandyard.domain.specs import Exited, SandboxSpec
+    from sandyard.services.context import Context
+    from sandyard.services.exits import Exits
+    from sandyard.services.wakes import Wakes
+
+_PING_SECONDS = 15.0
+_CROSS = "\N{MULTIPLICATION SIGN}"
+_WATCH_SECONDS = 2.0
+_log = structlog.get_logger("sandyard.builds")
+
+
+class BuildFailed(Exception):  # noqa: N818 (the state's word)
+    """The build's fault, or its agent's: the message is the reason that its caller reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    dependencies: tuple[str, ...]
+    size_bytes: int
+
+
+class Builder:
+    """Owns the builds of one server. `uv` is the program that installs."""
+
+    def __init__(self, context: Context, exits: Exits, wakes: Wakes, uv: Path) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._rows = context.store.builds
+        self._exits = exits
+        self._wakes = wakes
+        self._uv = uv
+        self._turn = anyio.Semaphore(context.settings.max_building)
+
+    async def run(self) -> None:
+        """Build for ever: first what a dead server left half built, then whatever is uploaded."""
+        await anyio.to_thread.run_sync(install.stage_sdk, self._settings.data_dir / "sdk")
+        for build in await self._rows.list(states=[BuildState.BUILDING]):
+            await self._rows.change(build.id, [BuildState.BUILDING], state=BuildState.PENDING)
+        async with anyio.create_task_group() as tasks:
+            while True:
+                news = self._wakes.event(PENDING)
+                for build in reversed(await self._rows.list(states=[BuildState.PENDING])):
+                    await self._turn.acquire()
+                    tasks.start_soon(self._take, build)
+                await news.wait()
+
+    async def _take(self, build: Build) -> None:
+        try:
+            taken = await self._rows.change(build.id, [BuildState.PENDING], state=BuildState.BUILDING)
+            if taken is not None:
+                await self._build(taken)
+        except Exception:  # noqa: BLE001 (one build must not end the loop)
+            _log.exception("a build could not be recorded", build=build.id)
+        finally:
+            self._turn.release()
+
+    async def _build(self, build: Build) -> None:
+        log = BuildLog(self._context, self._wakes, build.id)
+        await log.resume()
+        try:
+            with anyio.fail_after(self._settings.build_timeout):
+                result = await self._attempt(build, log)
+        except BuildFailed as failure:
+            await self._failed(build, log, str(failure))
+        except TimeoutError:
+            await self._failed(build, log, f"The build did not end within {self._settings.build_timeout:.0f} seconds")
+        except (BackendError, OSError) as failure:
+            await self._failed(build, log, f"The platform could not build it: {failure}")
+        except Exception:  # noqa: BLE001 (its owner hears of it, the log knows more)
+            _log.exception("a build broke", build=build.id)
+            await self._failed(build, log, "The platform could not build it; its log has more")
+        else:
+            await log.say("Deployed")
+            await self._finish(build, state=BuildState.DEPLOYED, dependencies=result.dependencies, size_bytes=result.size_bytes)
+
+    async def _attempt(self, build: Build, log: BuildLog) -> _Installed:
+        home = build_dir(self._settings, build.id)
+        await anyio.to_thread.run_sync(install.prepare, home)
+        await log.say("Installing the requirements")
+        await self._install(build, log, home)
+        await log.say("Starting the agent once")
+        await self._try(build, log)
+        dependencies = await anyio.to_thread.run_sync(disk.installed, home / "venv")
+        return _Installed(dependencies, await anyio.to_thread.run_sync(disk.size, home))
+
+    async def _install(self, build: Build, log: BuildLog, home: Path) -> None:
+        """Run the installation in its sandbox and wait for its end."""
+        ends_at = self._context.clock.now() + self._settings.build_timeout
+        spec = install.install_spec(self._settings, build, self._uv, ends_at=ends_at)
+        done = anyio.Event()
+        outcome: Exited | Exception = BuildFailed("The build was given up")
+        with self._exits.watch(build.id) as ended:
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(log.follow, build.id, done)
+                    tasks.start_soon(_watch_disk, home / "venv", ended, done)
+                    outcome = await self._outcome(spec, ended)
+                    done.set()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._context.backend.stop(build.id)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome.exit_code != 0:
+            await log.complete(outcome.output)
+            raise BuildFailed(f"The requirements could not be installed: {_explanation(outcome)}")
+
+    async def _outcome(self, spec: SandboxSpec, ended: asyncio.Future[Exited]) -> Exited | Exception:
+        """Start and wait; what fails is returned, since a task group would wrap it."""
+        try:
+            await self._context.backend.start(spec)
+            return await ended
+        except StartFailed as failure:
+            return failure.exited
+        except (BackendError, BuildFailed) as failure:
+            return failure
+
+    async def _try(self, build: Build, log: BuildLog) -> None:
+        """Start the agent as a session would and ask its `/ping`."""
+        sandbox_id = new_id("sandbox")
+        ready = session_spec(self._settings, build, sandbox_id, ends_at=0).ready_timeout
+        spec = session_spec(self._settings, build, sandbox_id, ends_at=self._context.clock.now() + ready + _PING_SECONDS)
+        with self._exits.watch(sandbox_id):
+            try:
+                await self._context.backend.start(spec)
+                status = await ping(self._context.dialer, sandbox_id, _PING_SECONDS)
+                if status != HTTPStatus.OK:
+                    output, _ = await self._context.supervision.output(sandbox_id)
+                    await log.complete(output.decode(errors="replace"))
+                    raise BuildFailed(f"The agent listens, but GET /ping answered {status} instead of 200")
+            except StartFailed as failure:
+                await log.complete(failure.exited.output)
+                raise BuildFailed(f"The agent did not start: {failure.exited.reason}") from None
+            except ProbeFailed as failure:
+                raise BuildFailed(str(failure)) from None
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._context.backend.stop(sandbox_id)
+
+    async def _failed(self, build: Build, log: BuildLog, reason: str) -> None:
+        await log.say(reason, level="error")
+        await self._finish(build, state=BuildState.FAILED, reason=reason)
+
+    async def _finish(self, build: Build, **fields: object) -> None:
+        await self._rows.change(build.id, [BuildState.BUILDING], finished_at=self._context.clock.now(), **fields)
+        self._wakes.wake(build.id)
+        _log.info("build ended", build=build.id, state=str(fields["state"]))
+
+
+def _explanation(exited: Exited) -> str:
+    """Pick the sentence that says why: uv marks it with "error:" or a cross; else how the sandbox ended."""
+    marked = [line.strip(f" {_CROSS}") for line in exited.output.splitlines() if line.lstrip().startswith(("error:", _CROSS))]
+    return marked[-1] if marked else exited.reason
+
+
+async def _watch_disk(venv: Path, ended: asyncio.Future[Exited], done: anyio.Event) -> None:
+    """End a build that fills the disk. No file system tells when a directory grows, hence the look every two seconds."""
+    while not done.is_set():
+        if not ended.done() and await anyio.to_thread.run_sync(disk.size, venv) > install.BUILD_DISK:
+            ended.set_exception(BuildFailed(f"The build wrote more than {install.BUILD_DISK // MEBIBYTE} MiB"))
+        with anyio.move_on_after(_WATCH_SECONDS):
+            await done.wait()
