@@ -1,0 +1,1 @@
+"""Back ends: who starts, freezes and stops sandboxes. `conformance` is the proof that each is held to."""
