@@ -1,0 +1,398 @@
+"""The `process` back end as the server sees it: the ports, over the keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from sandkit.guest import output as output_file
+from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
+from sandyard.domain.sandboxes import Isolation
+from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Started
+
+from . import client, plan, protocol, records, sentences
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    Attach = Callable[[str, socket.socket, EgressPolicy], None]
+    Detach = Callable[[str], None]
+
+_CONNECT_TIMEOUT = 5.0
+_RECONNECT_TIMEOUT = 15.0
+_STOP_TIMEOUT = 30.0
+_CHECK_TIMEOUT = 20.0
+_KEPT_OUTPUTS = 64
+
+
+@dataclass(slots=True)
+class _Known:
+    """A sandbox that this server knows to live. `heard` is set while a start waits: None for "listening", facts for an end."""
+
+    subject: str
+    listener: socket.socket | None = None
+    """A duplicate of what egress accepts on, for a keeper that comes after this one."""
+    heard: asyncio.Future[protocol.Message | None] | None = field(default=None)
+
+
+class ProcessBackend:
+    """`Backend`, `Supervision` and `Dialer` by Linux namespaces. `open` it first; `close` leaves the sandboxes running.
+
+    `attach_egress` is called with the listening socket of each sandbox's way out (127.0.0.1:3128 inside), which it then owns, at
+    every start and adoption; `detach_egress` when the sandbox has ended.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, attach_egress: Attach, detach_egress: Detach, isolation: Literal["full", "none"] = "full"
+    ) -> None:
+        self._data_dir = data_dir
+        self._attach = attach_egress
+        self._detach = detach_egress
+        self._isolation = isolation
+        self._known: dict[str, _Known] = {}
+        self._ends: asyncio.Queue[Exited] = asyncio.Queue()
+        self._outputs: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper: client.KeeperClient | None = None
+        self._connected = asyncio.Event()
+        self._trouble = ""
+
+    # -- the server's life -------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Find or start the keeper, adopt what lives, and prove with one real start that sandboxes can be made.
+
+        Raises:
+            BackendUnavailable: they cannot; the message says which knob of the machine forbids it.
+        """
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._connect(adopting=True)
+        try:
+            await self._check()
+        except BackendUnavailable:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the keeper; sandboxes live on until their time."""
+        if self._keeper is not None:
+            self._keeper.close()
+        self._connected.clear()
+        self._trouble = "The process back end is closed."
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for known in self._known.values():
+            _close(known.listener)
+        self._known.clear()
+
+    async def shutdown(self) -> None:
+        """End every sandbox and the keeper; return when nothing is left."""
+        keeper = self._keeper
+        if keeper is not None and keeper.connected:
+            self._trouble = "The process back end is shutting down."
+            await keeper.call("shutdown")
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await keeper.gone.wait()
+        for sandbox_id in list(self._known):
+            self._drop(sandbox_id)
+        await self.close()
+
+    async def _connect(self, *, adopting: bool) -> None:
+        self._keeper = await client.connect(self._data_dir, self._on_event, self._on_lost)
+        reply, _ = await self._keeper.call("list")
+        found = {each["sandbox"]: each for each in reply["sandboxes"]}
+        for sandbox_id, each in found.items():
+            if adopting:
+                await self._adopt(sandbox_id, each)
+            elif sandbox_id in self._known:
+                await self._hand_over(sandbox_id)
+            else:
+                await self._keeper.call("stop", sandbox=sandbox_id)  # its start failed when the keeper died
+        self._connected.set()
+
+    async def _adopt(self, sandbox_id: str, found: Mapping[str, Any]) -> None:
+        """Take on a sandbox of an earlier server."""
+        assert self._keeper is not None
+        if not found["listening"] and found["subject"] == "agent":
+            await self._keeper.call("stop", sandbox=sandbox_id)  # half started: nobody was told of it
+            return
+        self._known[sandbox_id] = _Known(found["subject"])
+        with suppress(SandboxGone):
+            _, (listener,) = await self._keeper.call("listener", sandbox=sandbox_id)
+            self._attach_listener(sandbox_id, listener, EgressPolicy(**_tuples(found["policy"])))
+
+    async def _hand_over(self, sandbox_id: str) -> None:
+        """Give a new keeper the listener that only we still hold."""
+        assert self._keeper is not None
+        listener = self._known[sandbox_id].listener
+        if listener is not None:
+            with suppress(SandboxGone):
+                await self._keeper.call("keep", (listener.fileno(),), sandbox=sandbox_id)
+
+    def _on_lost(self) -> None:
+        self._connected.clear()
+        for known in self._known.values():
+            if known.heard is not None and not known.heard.done():
+                known.heard.set_exception(BackendUnavailable("The sandbox keeper died during the start."))
+        if not self._trouble:
+            self._spawn(self._replace_keeper())
+
+    async def _replace_keeper(self) -> None:
+        try:
+            await self._connect(adopting=False)
+        except BackendUnavailable as error:
+            self._trouble = str(error)
+
+    async def _check(self) -> None:
+        """Start `true` as any sandbox is started: whether this machine allows it cannot be known otherwise."""
+        spec = SandboxSpec(
+            sandbox_id=f"check-{secrets.token_hex(6)}",
+            command=("/bin/true",),
+            egress=EgressPolicy(public=False),
+            ready_port=None,
+            ends_at=time.time() + _CHECK_TIMEOUT,
+        )
+        known = self._expect(spec)
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT):
+                _, listener = await self._launch(spec)
+                _close(listener)
+                assert known.heard is not None
+                facts = await known.heard or {}
+        except TimeoutError:
+            raise BackendUnavailable(f"A trial sandbox did not end within {_CHECK_TIMEOUT:g} s.") from None
+        finally:
+            await self.stop(spec.sandbox_id)
+        if facts.get("code") != 0:
+            raise BackendUnavailable(_explained(facts.get("errors", "")))
+
+    # -- Backend -----------------------------------------------------------------------------------------------------------------
+
+    async def start(self, spec: SandboxSpec) -> Started:
+        """See `ports.Backend.start`."""
+        known = self._expect(spec)
+        try:
+            isolation, listener = await self._launch(spec)
+            self._attach_listener(spec.sandbox_id, listener.detach(), spec.egress)
+            if spec.ready_port is not None:
+                await self._until_listening(spec, known)
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(BackendUnavailable):
+                await self.stop(spec.sandbox_id)
+            raise
+        return Started(sandbox_id=spec.sandbox_id, isolation=isolation)
+
+    async def _launch(self, spec: SandboxSpec) -> tuple[Isolation, socket.socket]:
+        """Have the keeper start it; return when its first process exists."""
+        config = {"command": spec.command, "cwd": spec.cwd, "env": dict(spec.env), "ready_port": spec.ready_port, "ends_at": spec.ends_at}
+        file = protocol.memory_file("config", json.dumps(config).encode())
+        try:
+            reply, fds = await self._call(
+                "start",
+                (file,),
+                retry=False,
+                sandbox=spec.sandbox_id,
+                subject=_subject(spec),
+                plan=plan.full(spec).to_wire(),
+                limits=asdict(spec.limits),
+                policy=asdict(spec.egress),
+                ends_at=spec.ends_at,
+            )
+        except SandboxGone as error:
+            raise BackendUnavailable("The sandbox was stopped while it was being started.") from error
+        finally:
+            os.close(file)
+        return _isolation(reply["isolation"]), socket.socket(fileno=fds[0])
+
+    async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
+        assert known.heard is not None
+        try:
+            async with asyncio.timeout(spec.ready_timeout):
+                facts = await known.heard
+        except TimeoutError:
+            raise StartFailed(self._never_listened(spec)) from None
+        finally:
+            known.heard = None
+        if facts is None:
+            return
+        if not facts.get("reported") and facts.get("errors"):
+            raise BackendUnavailable(_explained(facts["errors"]))
+        raise StartFailed(sentences.exited(spec.sandbox_id, facts, self._output_path(spec.sandbox_id), known.subject))
+
+    def _never_listened(self, spec: SandboxSpec) -> Exited:
+        return Exited(
+            sandbox_id=spec.sandbox_id,
+            reason=f"The agent did not listen on port {spec.ready_port} within {spec.ready_timeout:g} s",
+            output=sentences.last_lines(self._output_path(spec.sandbox_id)),
+        )
+
+    async def freeze(self, sandbox_id: str) -> None:
+        """See `ports.Backend.freeze`."""
+        await self._call("freeze", sandbox=sandbox_id)
+
+    async def thaw(self, sandbox_id: str) -> None:
+        """See `ports.Backend.thaw`."""
+        await self._call("thaw", sandbox=sandbox_id)
+
+    async def stop(self, sandbox_id: str) -> None:
+        """See `ports.Backend.stop`."""
+        self._drop(sandbox_id)
+        await self._call("stop", sandbox=sandbox_id)
+
+    async def list(self) -> Sequence[Found]:
+        """See `ports.Backend.list`."""
+        reply, _ = await self._call("list")
+        return [
+            Found(sandbox_id=each["sandbox"], frozen=each["frozen"], isolation=_isolation(each["isolation"])) for each in reply["sandboxes"]
+        ]
+
+    # -- Supervision -------------------------------------------------------------------------------------------------------------
+
+    async def extend(self, sandbox_id: str, ends_at: float) -> None:
+        """See `ports.Supervision.extend`."""
+        with suppress(SandboxGone):
+            await self._call("extend", sandbox=sandbox_id, ends_at=ends_at)
+
+    async def exits(self) -> AsyncIterator[Exited]:
+        """See `ports.Supervision.exits`."""
+        while True:
+            yield await self._ends.get()
+
+    async def output(self, sandbox_id: str, offset: int = 0) -> tuple[bytes, int]:
+        """See `ports.Supervision.output`. The output of the sandboxes that ended last is kept."""
+        try:
+            return output_file.read(self._output_path(sandbox_id), offset)
+        except OSError:
+            data, end = self._outputs.get(sandbox_id, (b"", offset))
+            return data[max(0, len(data) - max(0, end - offset)) :], end
+
+    # -- Dialer ------------------------------------------------------------------------------------------------------------------
+
+    async def connect(self, sandbox_id: str, port: int) -> socket.socket:
+        """See `ports.Dialer.connect`."""
+        _, (fd,) = await self._call("socket", sandbox=sandbox_id)
+        sock = socket.socket(fileno=fd)
+        try:
+            sock.setblocking(False)
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        except (OSError, TimeoutError) as error:
+            sock.close()
+            raise PortClosed(f"Nothing listens on port {port} of the sandbox.") from error
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    # -- within ------------------------------------------------------------------------------------------------------------------
+
+    async def _call(
+        self, operation: str, fds: tuple[int, ...] = (), *, retry: bool = True, **fields: Any
+    ) -> tuple[protocol.Message, list[int]]:
+        """Ask the keeper. An operation that may be repeated is, once, if the keeper was replaced meanwhile."""
+        keeper = await self._present()
+        try:
+            return await keeper.call(operation, fds, **fields)
+        except BackendUnavailable:
+            if keeper.connected or not retry:
+                raise
+        return await (await self._present()).call(operation, fds, **fields)
+
+    async def _present(self) -> client.KeeperClient:
+        if not self._connected.is_set():
+            if self._trouble:
+                raise BackendUnavailable(self._trouble)
+            try:
+                async with asyncio.timeout(_RECONNECT_TIMEOUT):
+                    await self._connected.wait()
+            except TimeoutError:
+                raise BackendUnavailable("The sandbox keeper is being replaced.") from None
+        assert self._keeper is not None
+        return self._keeper
+
+    def _expect(self, spec: SandboxSpec) -> _Known:
+        if spec.sandbox_id in self._known:
+            raise BackendUnavailable(f"There is a sandbox {spec.sandbox_id} already.")
+        waits = spec.ready_port is not None or spec.sandbox_id.startswith("check-")
+        known = _Known(_subject(spec), heard=asyncio.get_running_loop().create_future() if waits else None)
+        self._known[spec.sandbox_id] = known
+        return known
+
+    def _on_event(self, event: protocol.Message) -> None:
+        sandbox_id = event["sandbox"]
+        known = self._known.get(sandbox_id)
+        waiting = known.heard if known is not None else None
+        if event["event"] == "listening":
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+            return
+        if waiting is not None and not waiting.done():
+            waiting.set_result(event)
+            return
+        self._keep_output(sandbox_id)
+        self._ends.put_nowait(sentences.exited(sandbox_id, event, self._output_path(sandbox_id), event["subject"]))
+        self._drop(sandbox_id)
+        self._spawn(self._forget(sandbox_id))
+
+    async def _forget(self, sandbox_id: str) -> None:
+        with suppress(BackendUnavailable):
+            await self._call("stop", sandbox=sandbox_id)
+
+    def _keep_output(self, sandbox_id: str) -> None:
+        with suppress(OSError):
+            self._outputs[sandbox_id] = output_file.read(self._output_path(sandbox_id))
+        while len(self._outputs) > _KEPT_OUTPUTS:
+            self._outputs.popitem(last=False)
+
+    def _attach_listener(self, sandbox_id: str, fd: int, policy: EgressPolicy) -> None:
+        listener = socket.socket(fileno=fd)
+        listener.setblocking(False)
+        self._known[sandbox_id].listener = listener.dup()
+        self._attach(sandbox_id, listener, policy)
+
+    def _drop(self, sandbox_id: str) -> None:
+        known = self._known.pop(sandbox_id, None)
+        if known is not None and known.listener is not None:
+            known.listener.close()
+            self._detach(sandbox_id)
+
+    def _output_path(self, sandbox_id: str) -> Path:
+        return self._data_dir / "sandboxes" / sandbox_id / records.OUTPUT
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _subject(spec: SandboxSpec) -> str:
+    return "command" if spec.ready_port is None else "agent"
+
+
+def _isolation(fields: Mapping[str, Any]) -> Isolation:
+    return Isolation(backend="process", **_tuples(fields))
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _close(sock: socket.socket | None) -> None:
+    if sock is not None:
+        sock.close()
+
+
+def _explained(errors: str) -> str:
+    return f"No sandbox can be started on this machine: {errors}"

@@ -1,0 +1,352 @@
+"""The keeper: parent of every sandbox of one data directory, the only privileged part, outliving the server.
+
+One thread, one server at a time (the next one waits in the listen queue until the last has gone). It ends sandboxes at their time
+while no server is there, and leaves when there is neither a server nor a sandbox. Started by `daemon`; stdlib only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import protocol, records
+from .host import Host
+from .loop import Loop
+from .sandbox import Sandbox, Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+GRACE = 2.0
+"""Seconds after `ends_at` until the keeper ends a sandbox, so that a server that is just coming back can decide."""
+PATIENCE = 5.0
+"""Seconds that a keeper without server and sandboxes stays."""
+
+_SANDBOX_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+class Refused(Exception):  # noqa: N818 (a word of the protocol)
+    """A request that cannot be met: the reply's error word and sentence."""
+
+    def __init__(self, word: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.word = word
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the server asks. `fds` are closed after the call."""
+
+    number: int
+    fields: Mapping[str, Any]
+    fds: tuple[int, ...]
+
+
+class Server:
+    """The connection to the server. What it does not read at once is queued, never waited for."""
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        self._loop = loop
+        self.sock = sock
+        self._queue: deque[tuple[protocol.Message, tuple[int, ...]]] = deque()
+
+    def send(self, message: protocol.Message, fds: tuple[int, ...] = ()) -> None:
+        """Send or queue a message; duplicates of `fds` are kept as long as it is queued."""
+        if self._queue:
+            self._queue.append((message, tuple(map(os.dup, fds))))
+            return
+        try:
+            protocol.send(self.sock, message, fds)
+        except BlockingIOError:
+            self._queue.append((message, tuple(map(os.dup, fds))))
+            self._loop.watch_write(self.sock.fileno(), self._flush)
+        except protocol.Closed:
+            return  # reading will tell
+
+    def close(self) -> None:
+        self._loop.unwatch(self.sock.fileno())
+        self.sock.close()
+        while self._queue:
+            _close_all(self._queue.popleft()[1])
+
+    def _flush(self) -> None:
+        while self._queue:
+            message, fds = self._queue[0]
+            try:
+                protocol.send(self.sock, message, fds)
+            except BlockingIOError:
+                return
+            except protocol.Closed:
+                break
+            self._queue.popleft()
+            _close_all(fds)
+        self._loop.watch_write(self.sock.fileno(), None)
+
+
+class Keeper:
+    """Answers requests with the methods called `op_…`; each returns the reply's content, or None if it answers later."""
+
+    def __init__(self, data_dir: Path, listener: socket.socket) -> None:
+        self._loop = Loop()
+        self._listener = listener
+        self._around = Surroundings(Host.of(data_dir), self._loop, self)
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._starting: dict[str, int] = {}
+        self._stopping: dict[str, list[int]] = {}
+        self._leaving: int | None = None
+        self._server: Server | None = None
+        self._alone_since = time.monotonic()
+        self._ticking = False
+
+    def run(self) -> None:
+        """Adopt what lives, then serve until there is nothing to keep."""
+        self._adopt()
+        self._loop.watch(self._listener.fileno(), self._on_connect)
+        self._tick()
+        self._loop.run()
+        self._around.host.cgroups.remove_scope()
+
+    def _adopt(self) -> None:
+        for directory in sorted(self._around.host.sandboxes.iterdir()):
+            record = records.read(directory)
+            if record is None or record.sandbox_id != directory.name:
+                records.remove(directory)
+            else:
+                self._sandboxes[record.sandbox_id] = Sandbox.of_record(self._around, record)
+        for sandbox in list(self._sandboxes.values()):
+            sandbox.take_over()
+        for sandbox_id in self._around.host.cgroups.sandbox_ids() - self._sandboxes.keys():
+            group = self._around.host.cgroups.adopt(sandbox_id)
+            group.kill()
+            group.remove()
+
+    # -- the server --------------------------------------------------------------------------------------------------------------
+
+    def _on_connect(self) -> None:
+        sock, _ = self._listener.accept()
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != os.geteuid():
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._server = Server(self._loop, sock)
+        self._loop.unwatch(self._listener.fileno())
+        self._loop.watch(sock.fileno(), self._on_request)
+
+    def _on_request(self) -> None:
+        assert self._server is not None
+        try:
+            message, fds = protocol.receive(self._server.sock)
+        except BlockingIOError:
+            return
+        except (protocol.Closed, ValueError):
+            self._disconnect()
+            return
+        try:
+            self._handle(Request(int(message["id"]), message, tuple(fds)))
+        finally:
+            _close_all(tuple(fds))
+
+    def _disconnect(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._server = None
+        self._starting.clear()
+        self._stopping.clear()
+        self._alone_since = time.monotonic()
+        self._loop.watch(self._listener.fileno(), self._on_connect)
+        self._tick()
+
+    def _handle(self, request: Request) -> None:
+        try:
+            answer = self._operation(request.fields["op"])(request)
+        except Refused as refusal:
+            self._refuse(request.number, refusal.word, str(refusal))
+        except ProcessLookupError:
+            self._refuse(request.number, protocol.GONE, "the sandbox does not live")
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            self._refuse(request.number, protocol.UNAVAILABLE, f"{type(error).__name__}: {error}")
+        else:
+            if answer is not None:
+                self._answer(request.number, answer)
+
+    def _operation(self, word: str) -> Callable[[Request], protocol.Message | None]:
+        operation = getattr(self, f"op_{word}", None)
+        if operation is None:
+            raise Refused(protocol.UNAVAILABLE, f"the keeper does not know {word!r}: it is of another version")
+        return operation
+
+    def _answer(self, number: int, content: protocol.Message, fds: tuple[int, ...] = ()) -> None:
+        if self._server is not None:
+            self._server.send({"id": number, "ok": content}, fds)
+
+    def _refuse(self, number: int, word: str, sentence: str) -> None:
+        if self._server is not None:
+            self._server.send({"id": number, "error": word, "message": sentence})
+
+    def _living(self, request: Mapping[str, Any]) -> Sandbox:
+        sandbox = self._sandboxes.get(request["sandbox"])
+        if sandbox is None or sandbox.ended:
+            raise Refused(protocol.GONE, "the sandbox does not live")
+        return sandbox
+
+    # -- operations --------------------------------------------------------------------------------------------------------------
+
+    def op_hello(self, _request: Request) -> protocol.Message:
+        """Tell who we are; the ends of sandboxes that nobody heard of follow as events."""
+        for sandbox in self._sandboxes.values():
+            if sandbox.ended:
+                self._tell_end(sandbox)
+        return {"pid": os.getpid()}
+
+    def op_start(self, request: Request) -> None:
+        sandbox_id = request.fields["sandbox"]
+        if not _SANDBOX_ID.fullmatch(sandbox_id):
+            raise Refused(protocol.UNAVAILABLE, f"{sandbox_id!r} is not a sandbox id")
+        if sandbox_id in self._sandboxes:
+            raise Refused(protocol.UNAVAILABLE, f"there is a sandbox {sandbox_id} already")
+        (config,) = request.fds
+        self._sandboxes[sandbox_id] = Sandbox.launch(self._around, request.fields, os.dup(config))
+        self._starting[sandbox_id] = request.number
+
+    def op_socket(self, request: Request) -> None:
+        """Answer with a TCP socket inside the sandbox; no copy is kept."""
+        with self._living(request.fields).socket() as sock:
+            self._answer(request.number, {}, (sock.fileno(),))
+
+    def op_listener(self, request: Request) -> None:
+        """Answer with the listener for the sandbox's way out."""
+        listener = self._living(request.fields).listener
+        if listener is None:
+            raise Refused(protocol.GONE, "the sandbox has no listener")
+        self._answer(request.number, {}, (listener.fileno(),))
+
+    def op_keep(self, request: Request) -> protocol.Message:
+        """Take a listener that the server holds and an earlier keeper made."""
+        sandbox = self._living(request.fields)
+        (listener,) = request.fds
+        if sandbox.listener is None:
+            sandbox.listener = socket.socket(fileno=os.dup(listener))
+        return {}
+
+    def op_freeze(self, request: Request) -> protocol.Message:
+        self._living(request.fields).freeze()
+        return {}
+
+    def op_thaw(self, request: Request) -> protocol.Message:
+        self._living(request.fields).thaw()
+        return {}
+
+    def op_extend(self, request: Request) -> protocol.Message:
+        self._living(request.fields).extend(float(request.fields["ends_at"]))
+        return {}
+
+    def op_stop(self, request: Request) -> protocol.Message | None:
+        """Answer when nothing of the sandbox is left."""
+        sandbox = self._sandboxes.get(request.fields["sandbox"])
+        if sandbox is None:
+            return {}
+        self._stopping.setdefault(request.fields["sandbox"], []).append(request.number)
+        if sandbox.ended:
+            self._forget(sandbox)
+        else:
+            sandbox.kill("stopped")
+        return None
+
+    def op_list(self, _request: Request) -> protocol.Message:
+        living = [sandbox for sandbox in self._sandboxes.values() if sandbox.record.isolation and not sandbox.ended]
+        return {
+            "sandboxes": [
+                {
+                    "sandbox": sandbox.record.sandbox_id,
+                    "subject": sandbox.record.subject,
+                    "frozen": sandbox.frozen,
+                    "listening": sandbox.record.listening,
+                    "isolation": sandbox.record.isolation,
+                    "policy": sandbox.record.policy,
+                }
+                for sandbox in living
+            ]
+        }
+
+    def op_shutdown(self, request: Request) -> None:
+        """End every sandbox, answer, leave."""
+        self._leaving = request.number
+        for sandbox in list(self._sandboxes.values()):
+            if sandbox.ended:
+                self._forget(sandbox)
+            else:
+                sandbox.kill("stopped")
+        self._leave_if_empty()
+
+    # -- what sandboxes tell -----------------------------------------------------------------------------------------------------
+
+    def on_started(self, sandbox: Sandbox) -> None:
+        number = self._starting.pop(sandbox.record.sandbox_id, None)
+        if number is not None:
+            fds = (sandbox.listener.fileno(),) if sandbox.listener is not None else ()
+            self._answer(number, {"isolation": sandbox.record.isolation}, fds)
+
+    def on_listening(self, sandbox: Sandbox) -> None:
+        if self._server is not None:
+            self._server.send({"event": "listening", "sandbox": sandbox.record.sandbox_id})
+
+    def on_ended(self, sandbox: Sandbox) -> None:
+        number = self._starting.pop(sandbox.record.sandbox_id, None)
+        if number is not None:
+            self._refuse(number, protocol.UNAVAILABLE, (sandbox.record.ended or {}).get("errors", ""))
+            self._forget(sandbox)
+        elif sandbox.record.sandbox_id in self._stopping or self._leaving is not None:
+            self._forget(sandbox)
+        else:
+            self._tell_end(sandbox)
+
+    def _tell_end(self, sandbox: Sandbox) -> None:
+        if self._server is not None:
+            self._server.send({"event": "exited", "sandbox": sandbox.record.sandbox_id, **(sandbox.record.ended or {})})
+
+    def _forget(self, sandbox: Sandbox) -> None:
+        sandbox_id = sandbox.record.sandbox_id
+        records.remove(sandbox.directory)
+        self._sandboxes.pop(sandbox_id, None)
+        for number in self._stopping.pop(sandbox_id, []):
+            self._answer(number, {})
+        self._leave_if_empty()
+
+    def _leave_if_empty(self) -> None:
+        if self._leaving is not None and not self._sandboxes:
+            self._answer(self._leaving, {})
+            self._loop.stop()
+
+    # -- time --------------------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Look at the clock now and then, as long as no server does."""
+        if self._ticking or self._server is not None:
+            return
+        now = time.time()
+        living = [sandbox for sandbox in self._sandboxes.values() if not sandbox.ended]
+        for sandbox in living:
+            if sandbox.record.ends_at + GRACE <= now:
+                sandbox.kill("expired")
+        if not living and time.monotonic() - self._alone_since >= PATIENCE:
+            self._loop.stop()
+        next_end = min((sandbox.record.ends_at + GRACE - now for sandbox in living), default=PATIENCE)
+        self._ticking = True
+        self._loop.call_later(min(max(next_end, 0.1), PATIENCE), self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._ticking = False
+        self._tick()
+
+
+def _close_all(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,75 @@
+"""The keeper's child that becomes bubblewrap: takes its descriptors, enters its cgroup, stages, gives up all power, executes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import staging, syscalls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DESCRIPTORS = 8
+_NOTES = 7
+_OPEN_FILES = 16384
+_OUTSIDE_PROCESSES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one launch needs. `descriptors` become 0, 1, 2, … of the new program."""
+
+    plan: Mapping[str, Any]
+    """`plan.Plan` as it travels."""
+    uid: int | None
+    """The sandbox's own host uid; None where the keeper has no uids to give."""
+    descriptors: tuple[int, ...]
+    enter: tuple[str, ...] = ()
+    """The cgroup files that take a 0."""
+    user_namespace: bool = False
+    """The keeper is in a user namespace of its own."""
+
+
+def launch(job: Job) -> None:
+    """Become the sandbox. Returns never; what goes wrong is raised, and the child that called this ends with it."""
+    os.setsid()
+    os.umask(0o022)
+    _place(job.descriptors)
+    for path in job.enter:
+        Path(path).write_text("0")
+    notes = staging.stage(job.plan, job.uid, user_namespace=job.user_namespace)
+    os.write(_NOTES, notes)
+    _limit(job)
+    syscalls.close_from(_DESCRIPTORS)
+    syscalls.drop_bounding_set()
+    if job.uid is not None:
+        os.setgroups([])
+        os.setresgid(job.uid, job.uid, job.uid)
+        os.setresuid(job.uid, job.uid, job.uid)
+    os.execve(job.plan["program"], job.plan["argv"], {})  # noqa: S606 (no shell is the point)
+
+
+def _place(descriptors: tuple[int, ...]) -> None:
+    """Move descriptors to their numbers, by way of higher ones so that none is overwritten before it has moved."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTORS) for fd in descriptors]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number)
+
+
+def _limit(job: Job) -> None:
+    """Set the resource limits that hold whatever cgroups do. Processes are counted per uid: only for a uid of the sandbox's own."""
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    if job.uid is not None:
+        _lower(resource.RLIMIT_NPROC, job.plan["processes"] + _OUTSIDE_PROCESSES)
+
+
+def _lower(what: int, bound: int) -> None:
+    _, hard = resource.getrlimit(what)
+    value = bound if hard == resource.RLIM_INFINITY else min(hard, bound)
+    resource.setrlimit(what, (value, value))

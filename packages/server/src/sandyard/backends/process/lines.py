@@ -1,0 +1,55 @@
+"""JSON lines from a pipe that need not be trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .loop import Loop
+
+LINE_LIMIT = 4096
+
+
+class Lines:
+    """Owns `fd` and calls `handle` with each JSON object that is written to it. Who sends too long a line is heard no more."""
+
+    def __init__(self, loop: Loop, fd: int, handle: Callable[[dict[str, Any]], None]) -> None:
+        self._loop = loop
+        self._fd: int | None = fd
+        self._handle = handle
+        self._rest = b""
+        loop.watch(fd, self._read)
+
+    def drain(self) -> None:
+        """Handle what was written so far, and close."""
+        while self._fd is not None and self._read():
+            pass
+        self.close()
+
+    def close(self) -> None:
+        if self._fd is not None:
+            self._loop.unwatch(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+    def _read(self) -> bool:
+        if self._fd is None:
+            return False
+        try:
+            chunk = os.read(self._fd, LINE_LIMIT)
+        except BlockingIOError:
+            return False
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                message = json.loads(line)
+                if isinstance(message, dict):
+                    self._handle(message)
+        if not chunk or len(self._rest) > LINE_LIMIT:
+            self.close()
+        return bool(chunk)

@@ -1,0 +1,66 @@
+"""What is known of one sandbox beyond the keeper's own life: `record.json` in its directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+NAME = "record.json"
+OUTPUT = "output"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Everything that another keeper needs to adopt the sandbox, or to report its end.
+
+    `outer` is bubblewrap's own process, `first` the first process inside, as host pids; start times (clock ticks since boot) tell
+    them from later processes of the same number. `ended` is set once the sandbox has ended: the facts of its `exited` event.
+    """
+
+    sandbox_id: str
+    ends_at: float
+    subject: str
+    """What it runs, for sentences: "agent" or "command"."""
+    outer: int
+    outer_started: int
+    first: int | None = None
+    first_started: int | None = None
+    uid: int | None = None
+    memory_bytes: int = 0
+    listening: bool = False
+    give_back: tuple[str, ...] = ()
+    """Directories outside that were given to the sandbox's uid."""
+    isolation: dict[str, Any] = field(default_factory=dict[str, Any])
+    policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    ended: dict[str, Any] | None = None
+
+    def evolve(self, **changes: Any) -> Record:
+        return replace(self, **changes)
+
+    def write(self, directory: Path) -> None:
+        """Write it whole or not at all."""
+        fresh = directory / f"{NAME}.new"
+        fresh.write_text(json.dumps(asdict(self)))
+        fresh.replace(directory / NAME)
+
+
+def read(directory: Path) -> Record | None:
+    """Return the directory's record, or None if there is none that can be read."""
+    try:
+        fields = json.loads((directory / NAME).read_text())
+        return Record(**{**fields, "give_back": tuple(fields["give_back"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def remove(directory: Path) -> None:
+    """Remove a sandbox's directory; the keeper alone writes there, so it holds files only."""
+    try:
+        for entry in list(os.scandir(directory)):
+            Path(entry.path).unlink(missing_ok=True)
+        directory.rmdir()
+    except FileNotFoundError:
+        return

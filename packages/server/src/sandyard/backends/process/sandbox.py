@@ -1,0 +1,356 @@
+"""One sandbox's life as its keeper sees it: launched or adopted, known by pidfds, frozen, killed, cleaned up."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sandkit.guest import output
+from sandyard.domain.specs import PROXY_PORT, Limits
+
+from . import launcher, ownership, processes, records
+from .lines import LINE_LIMIT, Lines
+from .protocol import memory_file
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from .cgroups import Group
+    from .host import Host
+    from .loop import Loop
+
+NAMESPACES = ("user", "pid", "mount", "net", "ipc", "uts", "cgroup")
+_ERRORS_SIZE = 16 * 1024
+_KILL_PATIENCE = 5.0
+
+
+class Owner(Protocol):
+    """Who hears of a sandbox: the keeper."""
+
+    def on_started(self, sandbox: Sandbox) -> None: ...
+    def on_listening(self, sandbox: Sandbox) -> None: ...
+    def on_ended(self, sandbox: Sandbox) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every sandbox of a keeper uses."""
+
+    host: Host
+    loop: Loop
+    owner: Owner
+
+
+class Sandbox:
+    """Made by `launch` or `adopt`; tells its owner `on_started`, `on_listening` and, once nothing runs any more, `on_ended`."""
+
+    def __init__(self, around: Surroundings, record: records.Record, group: Group | None) -> None:
+        self._around = around
+        self._group = group
+        self._first: int | None = None
+        self._outer: int | None = None
+        self._network: int | None = None
+        self._errors: int | None = None
+        self._pipes: tuple[Lines, ...] = ()
+        self._notes: tuple[str, ...] = ()
+        self._report: dict[str, Any] = {}
+        self._doomed = ""
+        self._stopped_by_signal = False
+        self.record = record
+        self.listener: socket.socket | None = None
+
+    @property
+    def directory(self) -> Path:
+        return self._around.host.sandboxes / self.record.sandbox_id
+
+    @property
+    def ended(self) -> bool:
+        return self.record.ended is not None
+
+    @property
+    def frozen(self) -> bool:
+        return self._stopped_by_signal or (self._group is not None and self._group.can_freeze and self._group.frozen)
+
+    # -- beginning ---------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def launch(cls, around: Surroundings, request: Mapping[str, Any], config: int) -> Sandbox:
+        """Begin to start what `request` asks for; `config` is the guest's, and closed here.
+
+        Raises:
+            OSError: the machine refused; nothing is left.
+        """
+        sandbox_id, plan = request["sandbox"], request["plan"]
+        host = around.host
+        limits = Limits(**request["limits"])
+        uid = host.uids.take() if host.uids else None
+        record = records.Record(
+            sandbox_id=sandbox_id,
+            ends_at=request["ends_at"],
+            subject=request["subject"],
+            outer=0,
+            outer_started=0,
+            uid=uid,
+            memory_bytes=limits.memory_bytes,
+            give_back=tuple(tree["source"] for tree in plan["trees"] if tree["mode"] == "rw") if uid is not None else (),
+            policy=request["policy"],
+        )
+        sandbox = cls(around, record, None)
+        try:
+            sandbox.directory.mkdir(mode=0o700)
+            if host.cgroups.enforced or host.cgroups.can_freeze:
+                sandbox._group = host.cgroups.create(sandbox_id, limits)
+            sandbox._fork(plan, config)
+        except OSError:
+            sandbox._clean()
+            records.remove(sandbox.directory)
+            raise
+        finally:
+            os.close(config)
+        return sandbox
+
+    def _fork(self, plan: Mapping[str, Any], config: int) -> None:
+        host = self._around.host
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._errors = os.memfd_create("errors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self._errors, _ERRORS_SIZE)
+        fcntl.fcntl(self._errors, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        printed = output.create(self.directory / records.OUTPUT)
+        filter_ = memory_file("filter", host.filter)
+        status, status_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        info, info_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(status_in, True)
+        os.set_blocking(info_in, True)
+        job = launcher.Job(
+            plan=plan,
+            uid=self.record.uid,
+            descriptors=(nothing, nothing, self._errors, config, printed, status_in, filter_, info_in),
+            enter=tuple(map(str, self._group.enter_paths)) if self._group else (),
+            user_namespace=host.user_namespace,
+        )
+        try:
+            pid, self._outer = processes.fork(lambda: launcher.launch(job), errors=self._errors)
+        finally:
+            for fd in (nothing, printed, filter_, status_in, info_in):
+                os.close(fd)
+        self.record = self.record.evolve(outer=pid, outer_started=processes.started(pid))
+        self.record.write(self.directory)
+        self._around.loop.watch(self._outer, self._on_outer)
+        self._pipes = (Lines(self._around.loop, info, self._on_info), Lines(self._around.loop, status, self._on_status))
+
+    @classmethod
+    def of_record(cls, around: Surroundings, record: records.Record) -> Sandbox:
+        """Return what an earlier keeper started, not yet taken over."""
+        cgroups = around.host.cgroups
+        group = cgroups.adopt(record.sandbox_id) if cgroups.enforced or cgroups.can_freeze else None
+        return cls(around, record, group)
+
+    def take_over(self) -> None:
+        """Take hold of its processes. If it has died meanwhile, its end is told as it would have been."""
+        record, loop = self.record, self._around.loop
+        if record.ended is not None:
+            return
+        if record.uid is not None and self._around.host.uids:
+            self._around.host.uids.adopt(record.uid)
+        self._outer = processes.opened(record.outer, record.outer_started)
+        if self._outer is not None:
+            loop.watch(self._outer, self._on_outer)
+        if record.first is not None and record.first_started is not None:
+            self._first = processes.opened(record.first, record.first_started)
+            if self._first is not None:
+                self._hold(record.first)
+        elif self._outer is not None:
+            processes.kill_with_children(record.outer, self._outer)  # half started: nobody waits for it any more
+        self._end_if_over()
+
+    # -- what is heard -----------------------------------------------------------------------------------------------------------
+
+    def _on_info(self, message: Mapping[str, Any]) -> None:
+        """The launcher's notes, then bubblewrap's status: neither has been inside."""
+        if "notes" in message:
+            self._notes = tuple(message["notes"])
+        if "child-pid" in message:
+            self._on_first_process(message["child-pid"])
+
+    def _on_first_process(self, pid: int) -> None:
+        """Take hold of the sandbox's first process; where it has died already, the outer one's end will tell."""
+        try:
+            if processes.parent(pid) != self.record.outer:
+                return
+            started = processes.started(pid)
+            self._first = processes.opened(pid, started)
+        except ProcessLookupError:
+            return
+        if self._first is None:
+            return
+        self._hold(pid)
+        if self._doomed:
+            processes.kill(self._first)
+        self.record = self.record.evolve(first=pid, first_started=started, isolation=self._achieved())
+        self.record.write(self.directory)
+        self._around.owner.on_started(self)
+
+    def _hold(self, pid: int) -> None:
+        assert self._first is not None
+        self._around.loop.watch(self._first, self._on_first)
+        with contextlib.suppress(OSError):
+            self._network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self.listener = self._around.host.listener_in(self._network, PROXY_PORT)
+
+    def _on_status(self, message: Mapping[str, Any]) -> None:
+        match message.get("event"):
+            case "listening" if not self.record.listening:
+                self.record = self.record.evolve(listening=True)
+                self.record.write(self.directory)
+                self._around.owner.on_listening(self)
+            case "exited":
+                self._report = {key: message[key] for key in ("code", "signal") if isinstance(message.get(key), int)}
+            case _:
+                pass
+
+    def _on_first(self) -> None:
+        self._first = self._closed(self._first)
+        if self._group is not None:
+            self._group.kill()
+        self._end_if_over()
+
+    def _on_outer(self) -> None:
+        self._outer = self._closed(self._outer)
+        self._end_if_over()
+
+    # -- acting ------------------------------------------------------------------------------------------------------------------
+
+    def socket(self) -> socket.socket:
+        """Return a new socket in the sandbox's network.
+
+        Raises:
+            ProcessLookupError: the sandbox has ended.
+        """
+        if self._network is None or self._first is None:
+            raise ProcessLookupError(self.record.sandbox_id)
+        return self._around.host.socket_in(self._network)
+
+    def freeze(self) -> None:
+        self._set_frozen(frozen=True)
+
+    def thaw(self) -> None:
+        self._set_frozen(frozen=False)
+
+    def _set_frozen(self, *, frozen: bool) -> None:
+        """Raises ProcessLookupError if the sandbox has ended, TimeoutError if the kernel did not confirm in time."""
+        if self._first is None or self.record.first is None:
+            raise ProcessLookupError(self.record.sandbox_id)
+        if self._group is not None and self._group.can_freeze:
+            (self._group.freeze if frozen else self._group.thaw)(timeout=2.0)
+        else:
+            processes.signal_all(self.record.first, self._first, signal.SIGSTOP if frozen else signal.SIGCONT)
+            self._stopped_by_signal = frozen
+
+    def extend(self, ends_at: float) -> None:
+        self.record = self.record.evolve(ends_at=ends_at)
+        self.record.write(self.directory)
+
+    def kill(self, cause: str) -> None:
+        """End it: the first process's death is the death of all inside; `on_ended` follows."""
+        if self.ended:
+            return
+        self._doomed = self._doomed or cause
+        if self._first is not None:
+            processes.kill(self._first)
+        elif self._group is None:
+            self._around.loop.call_later(_KILL_PATIENCE, self._kill_outer)
+        if self._group is not None:
+            self._group.kill()
+
+    def _kill_outer(self) -> None:
+        if self._outer is not None:
+            processes.kill(self._outer)
+
+    # -- ending ------------------------------------------------------------------------------------------------------------------
+
+    def _end_if_over(self) -> None:
+        if self._first is not None or self._outer is not None or self.ended:
+            return
+        for pipe in self._pipes:
+            pipe.drain()
+        facts = self._facts()
+        self._clean()
+        if not self.record.give_back:
+            self._settle(facts)
+            return
+        _, pidfd = processes.fork(self._give_back)
+        self._around.loop.watch(pidfd, lambda: self._on_given_back(pidfd, facts))
+
+    def _facts(self) -> dict[str, Any]:
+        """What the `exited` event says; the words for people are the server's."""
+        return {
+            **self._report,
+            "oom": self._group.oom_kills() if self._group else 0,
+            "memory": self.record.memory_bytes,
+            "cause": self._doomed,
+            "errors": self._error_text(),
+            "subject": self.record.subject,
+            "reported": bool(self._report),
+        }
+
+    def _error_text(self) -> str:
+        if self._errors is None:
+            return ""
+        return os.pread(self._errors, _ERRORS_SIZE, 0).rstrip(b"\0").decode(errors="replace")[-LINE_LIMIT:]
+
+    def _give_back(self) -> None:
+        for path in self.record.give_back:
+            with contextlib.suppress(FileNotFoundError):
+                ownership.give(path, os.geteuid())
+
+    def _on_given_back(self, pidfd: int, facts: dict[str, Any]) -> None:
+        self._closed(pidfd)
+        self._settle(facts)
+
+    def _settle(self, facts: dict[str, Any]) -> None:
+        if self.record.uid is not None and self._around.host.uids:
+            self._around.host.uids.free(self.record.uid)
+        self.record = self.record.evolve(ended=facts)
+        with contextlib.suppress(OSError):  # a full disk must not keep the end from being told
+            self.record.write(self.directory)
+        self._around.owner.on_ended(self)
+
+    def _clean(self) -> None:
+        """Let go of all that the kernel holds for it. Idempotent."""
+        if self._group is not None:
+            self._group.kill()
+            self._group.remove()
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+        for fd in (self._network, self._errors):
+            if fd is not None:
+                os.close(fd)
+        self._network = self._errors = None
+
+    def _closed(self, fd: int | None) -> None:
+        if fd is not None:
+            self._around.loop.unwatch(fd)
+            os.close(fd)
+
+    def _achieved(self) -> dict[str, Any]:
+        """Return the fields of `domain.sandboxes.Isolation`: what this sandbox really has."""
+        host = self._around.host
+        own = self.record.uid is not None
+        freezes = self._group is not None and self._group.can_freeze
+        shared = "All sandboxes share the user id of the one who runs the server: they are parted by namespaces only."
+        return {
+            "user": "own" if own else "shared",
+            "namespaces": NAMESPACES,
+            "seccomp": True,
+            "limits": host.cgroups.enforced,
+            "disk_limit": True,
+            "freeze": "cgroup" if freezes else "signals",
+            "notes": (*(() if own else (shared,)), *host.cgroups.notes, *self._notes),
+        }

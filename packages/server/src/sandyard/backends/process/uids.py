@@ -1,0 +1,78 @@
+"""Host uids for sandboxes: a block per data directory, far above what machines give to people and to subordinate ranges."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BASE = 1_900_000_000
+BLOCK = 1024
+BLOCKS = 8192
+
+
+class Uids:
+    """Hands out the uids of one block; each is given to one living sandbox at a time, and not again soon."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._next = 0
+        self._taken: set[int] = set()
+
+    def take(self) -> int:
+        """Return a free uid.
+
+        Raises:
+            OSError: all are taken.
+        """
+        for step in range(BLOCK):
+            uid = self._first + (self._next + step) % BLOCK
+            if uid not in self._taken:
+                self._next = uid - self._first + 1
+                self._taken.add(uid)
+                return uid
+        raise OSError(f"all {BLOCK} user ids for sandboxes are taken")
+
+    def adopt(self, uid: int) -> None:
+        """Count a uid as taken by a sandbox that an earlier keeper started."""
+        self._taken.add(uid)
+
+    def free(self, uid: int) -> None:
+        self._taken.discard(uid)
+
+
+def block(data_dir: Path) -> int:
+    """Return the first uid of the data directory's block: always the same, unless something else on the machine holds it."""
+    held = [*_subordinate(), *_running()]
+    wanted = zlib.crc32(os.fsencode(data_dir.resolve())) % BLOCKS
+    for step in range(BLOCKS):
+        first = BASE + (wanted + step) % BLOCKS * BLOCK
+        if not any(start < first + BLOCK and first < end for start, end in held):
+            return first
+    raise OSError("no block of user ids is free for sandboxes: see /etc/subuid and /etc/subgid")
+
+
+def _subordinate() -> Iterator[tuple[int, int]]:
+    """Yield the ranges that are given to users, as [start, end)."""
+    for path in (Path("/etc/subuid"), Path("/etc/subgid")):
+        lines = path.read_text().splitlines() if path.exists() else []
+        for line in lines:
+            _, _, numbers = line.partition(":")
+            start, _, count = numbers.partition(":")
+            if start.isdigit() and count.isdigit():
+                yield int(start), int(start) + int(count)
+
+
+def _running() -> Iterator[tuple[int, int]]:
+    """Yield the uids of running processes."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                uid = entry.stat().st_uid
+            except FileNotFoundError:
+                continue
+            yield uid, uid + 1
