@@ -1,0 +1,78 @@
+"""Starting and ending processes, as pid 1 of a sandbox does."""
+
+from __future__ import annotations
+
+import os
+
+from sandkit.guest.light import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_EXPENDABLE = b"500"  # of 1000
+
+
+def spawn(command: list[str], env: Mapping[str, str], *, stdin: int | None, output: int | None) -> int:
+    """Start `command` in a session of its own; return its pid. A descriptor that is None is /dev/null.
+
+    It inherits descriptors 0, 1 and 2 only, for all of ours are close-on-exec, and the default action of every signal.
+
+    Raises:
+        OSError: it could not be executed; `filename` names what is missing.
+    """
+    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = []
+    for fd, source in ((0, stdin), (1, output), (2, output)):
+        if source is None:
+            actions.append((os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0))
+        else:
+            actions.append((os.POSIX_SPAWN_DUP2, source, fd))
+    os.environ["PATH"] = env.get("PATH", os.defpath)  # posix_spawnp looks into ours
+    ignored = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python
+    return os.posix_spawnp(command[0], command, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored)
+
+
+class Expendable:
+    """While open, what this process starts is the first to go when memory runs out, and not this process.
+
+    To be opened before `make_undumpable`: afterwards our /proc entries belong to root.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1  # no /proc: only the order of the victims changes
+
+    def __enter__(self) -> None:
+        self._write(_EXPENDABLE)
+
+    def __exit__(self, *_: object) -> None:
+        self._write(b"0")
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def _write(self, score: bytes) -> None:
+        try:
+            os.write(self._fd, score)
+        except OSError:
+            return
+
+
+def kill_others(sessions: Iterable[int]) -> None:
+    """Kill every other process of the sandbox.
+
+    Where we are not pid 1 (`--isolation none`) -1 would mean all that the user runs: there only our children's `sessions` end.
+    """
+    if os.getpid() == 1:
+        _kill(os.kill, -1)
+        return
+    for session in sessions:
+        _kill(os.killpg, session)
+
+
+def _kill(kill: Callable[[int, int], None], target: int) -> None:
+    try:
+        kill(target, signal.SIGKILL)
+    except OSError:
+        return  # there is none
