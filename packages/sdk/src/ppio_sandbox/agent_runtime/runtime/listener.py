@@ -1,0 +1,122 @@
+"""uvicorn, with uvloop and httptools, that sleeps while nothing happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+if TYPE_CHECKING:
+    import socket
+    from types import FrameType
+
+    from ppio_sandbox.agent_runtime.runtime.asgi import Application
+    from ppio_sandbox.agent_runtime.runtime.models import RuntimeConfig
+
+KEEP_ALIVE_SECONDS = 75
+DRAIN_SECONDS = 10
+"""So long running requests may go on after SIGTERM."""
+
+
+def serve(app: Application, config: RuntimeConfig, port: int | None, host: str | None) -> None:
+    """Serve `app` until SIGTERM or SIGINT.
+
+    An argument wins over a field that was set in `config`, that over PPIO_AGENT_HOST and PPIO_AGENT_PORT, those over defaults.
+
+    Raises:
+        ValueError: PPIO_AGENT_PORT is not a number.
+    """
+    settings = uvicorn.Config(
+        app,
+        host=host if host is not None else _setting(config, "host", "PPIO_AGENT_HOST"),
+        port=port if port is not None else int(_setting(config, "port", "PPIO_AGENT_PORT")),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,  # logging is the agent's to configure
+        log_level="debug" if config.debug else "warning",
+        access_log=config.debug,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(settings).run()
+
+
+def _setting(config: RuntimeConfig, field: str, variable: str) -> Any:
+    told = os.environ.get(variable)
+    return told if told and field not in config.model_fields_set else getattr(config, field)
+
+
+def _url(listener: Any) -> str:
+    name, port = listener.getsockname()[:2]
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that waits for its end instead of looking for it ten times a second.
+
+    The other thing that uvicorn's tick does, the Date header, is done when a request comes.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state = _DatedState(config)
+        self._end = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        for server in self.servers:
+            for listener in server.sockets:
+                sys.stderr.write(f"the agent listens on {_url(listener)}\n")
+
+    async def main_loop(self) -> None:
+        """Return when the server shall end."""
+        await self._end.wait()
+
+    def stop(self) -> None:
+        """End the server; callable from any thread and from signal handlers."""
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end.set)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end, on a signal."""
+        super().handle_exit(sig, frame)
+        self.stop()
+
+
+class _DatedState(ServerState):
+    """Gives each request the headers of its own second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._config = config
+        self._second = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        super().__init__()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The headers of every reply."""
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            self._headers = [(b"date", formatdate(now, usegmt=True).encode()), *self._config.encoded_headers]
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, value: list[tuple[bytes, bytes]]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Take uvicorn's initial value, which is of no use here."""

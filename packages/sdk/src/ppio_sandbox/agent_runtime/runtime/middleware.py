@@ -1,0 +1,105 @@
+"""Middlewares around the routes: `async (request, call_next) -> Response` with Starlette's types (seed 001 §3.1).
+
+A response is a value until the outermost middleware has returned it, and only then sent: a stream stays a stream, an exception
+of the agent passes through as that exception, and a client that leaves cancels all of it. (Starlette's BaseHTTPMiddleware runs
+the inside as a second task, which breaks all three.)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from ppio_sandbox.agent_runtime.runtime.exchange import ClientLeftError, Exchange
+from ppio_sandbox.agent_runtime.runtime.replies import Reply, StreamReply, too_large
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from ppio_sandbox.agent_runtime.runtime.asgi import Message, Receive, Scope, Send
+
+    Read = Callable[[int], Awaitable[bytes]]
+    Endpoint = Callable[[Exchange, Read], Awaitable[Reply | StreamReply]]
+    Next = Callable[[Request], Awaitable[Response]]
+
+_EXCHANGE = "ppio.exchange"
+
+
+def stacked(functions: Sequence[Callable[..., Any]], route: Endpoint, limit: int) -> Callable[[Exchange], Awaitable[Response]]:
+    """Return the call of `functions`, the first one outermost, around `route`; bodies have at most `limit` bytes."""
+    call: Next = partial(respond, endpoint=route)
+    for function in reversed(functions):
+        call = partial(_call, function, call)
+
+    async def run(exchange: Exchange) -> Response:
+        exchange.scope[_EXCHANGE] = exchange
+        try:
+            return await call(Request(exchange.scope, _limited(exchange.receive, limit)))
+        except ClientDisconnect:
+            raise ClientLeftError from None
+
+    return run
+
+
+async def respond(request: Request, endpoint: Endpoint) -> Response:
+    """Answer a Starlette request, whether it has come through our middlewares or through somebody's own routes."""
+    exchange = request.scope.get(_EXCHANGE)
+    if not isinstance(exchange, Exchange):
+        exchange = Exchange(request.scope, request.receive, _nowhere)
+
+    async def read(limit: int) -> bytes:
+        body = await request.body()
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+
+    return _response(await endpoint(exchange, read))
+
+
+async def _call(function: Callable[..., Any], call_next: Next, request: Request) -> Response:
+    result = await function(request, call_next)
+    return result if isinstance(result, Response) else JSONResponse(result)
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Stop reading a body that is too large, whoever reads it."""
+    size = 0
+
+    async def read() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise too_large(limit)
+        return message
+
+    return read
+
+
+async def _nowhere(_message: Message) -> None:
+    """Drop what an exchange without a connection would send: its answer is a value."""
+
+
+class _EventStream(StreamingResponse):
+    """Sends frames as they come. The exchange watches the client already, so no second watcher is started."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the face of ASGI)
+        await self.stream_response(send)
+
+
+def _response(reply: Reply | StreamReply) -> Response:
+    response = Response(reply.body, reply.status) if isinstance(reply, Reply) else _EventStream(_all_frames(reply))
+    response.raw_headers = list(reply.headers)
+    return response
+
+
+async def _all_frames(reply: StreamReply) -> AsyncIterator[bytes]:
+    try:
+        yield reply.first
+        async for frame in reply.rest:
+            yield frame
+    finally:
+        await reply.rest.aclose()

@@ -1,0 +1,100 @@
+"""A user's function as one awaitable call: its kind and its signature are looked at once, when it is registered."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandkit.serving.threads import Threads
+
+_PLAIN = (dict, str, list, int, float, bool, type(None))
+_CONTEXT_NAMES = ("context", "ctx")
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Handler:
+    """Calls `function` with the request and, where it asks for it, the context.
+
+    `await handler(request, make_context, threads)` gives what the function returns, or an async iterator where it streams:
+    generators, async generators and async iterators stream, nothing else does. Functions that are not `async` run in a thread.
+    """
+
+    def __init__(self, function: Callable[..., Any], context_type: type) -> None:
+        """Look at `function`; a parameter annotated as `context_type` receives the context.
+
+        Raises:
+            TypeError: `function` cannot be called with a request.
+        """
+        self.function = function
+        self.name = name_of(function)
+        target = _code_of(function)
+        self._is_async = inspect.iscoroutinefunction(target)
+        self._makes_generator = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
+        self.streams = self._makes_generator
+        self._context_at = _context_place(function, context_type)
+
+    async def __call__(self, request: Any, make_context: Callable[[], Any], threads: Threads) -> Any:
+        if self._is_async:
+            result = await self._started(request, make_context)
+        elif self._makes_generator:
+            result = self._started(request, make_context)  # runs none of the user's code yet
+        else:
+            result = await threads.call(self._started, request, make_context)
+            if inspect.isawaitable(result):
+                result = await result
+        if isinstance(result, _PLAIN):
+            return result
+        return threads.iterate(result) if inspect.isgenerator(result) else result
+
+    def _started(self, request: Any, make_context: Callable[[], Any]) -> Any:
+        match self._context_at:
+            case None:
+                return self.function(request)
+            case "":
+                return self.function(request, make_context())
+            case name:
+                return self.function(request, **{name: make_context()})
+
+
+def is_stream(result: Any) -> TypeGuard[AsyncIterator[Any]]:
+    """Tell whether what a handler gave is a stream of chunks."""
+    return not isinstance(result, _PLAIN) and isinstance(result, AsyncIterator)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name by which a human knows `function`."""
+    if isinstance(function, functools.partial):
+        return name_of(function.func)
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def _code_of(function: Any) -> Any:
+    """Return what tells the kind: through partials and decorators, and the `__call__` of an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return function.__call__
+
+
+def _context_place(function: Callable[..., Any], context_type: type) -> str | None:
+    """Return where the context goes: "" (the second position), the name of a keyword-only parameter, or None (nowhere)."""
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    if not positional and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        raise TypeError(f"{name_of(function)} takes no request: an entrypoint is called with (request) or (request, context)")
+    if len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or _is_context(positional[1], context_type)):
+        return ""
+    return next((p.name for p in parameters if p.kind is p.KEYWORD_ONLY and _is_context(p, context_type)), None)
+
+
+def _is_context(parameter: inspect.Parameter, context_type: type) -> bool:
+    """Tell by name, or by annotation (also one that is still text)."""
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else repr(annotation)
+    return context_type.__name__ in text or parameter.name in _CONTEXT_NAMES
