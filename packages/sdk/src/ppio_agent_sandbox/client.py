@@ -1,4 +1,12 @@
 """`ppio_sandbox.agent_runtime.client` under the name of seed 001 §7."""
 
-from ppio_sandbox.agent_runtime.client import *  # noqa: F403 (an alias has every name)
-from ppio_sandbox.agent_runtime.client import __all__ as __all__
+from __future__ import annotations
+
+from typing import Any
+
+from ppio_sandbox.agent_runtime import client
+from ppio_sandbox.agent_runtime.client import __all__  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(client, name)

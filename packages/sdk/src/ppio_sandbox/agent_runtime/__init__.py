@@ -14,8 +14,8 @@ if TYPE_CHECKING:
         AgentClientError,
         AgentRuntimeClient,
         AgentTemplate,
-        AuthManager,
         AuthenticationError,
+        AuthManager,
         ClientConfig,
         InvocationError,
         NetworkError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from ppio_sandbox.agent_runtime.exceptions import (
         PPIOAgentRuntimeError,
-        RuntimeError,
+        RuntimeError,  # noqa: A004 (seed 001 §6.1 names it so)
         ValidationError,
     )
     from ppio_sandbox.agent_runtime.runtime.app import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from sandkit.serving.threads import Threads
 
@@ -47,9 +47,7 @@ class Handler:
             result = await threads.call(self._started, request, make_context)
             if inspect.isawaitable(result):
                 result = await result
-        if isinstance(result, _PLAIN):
-            return result
-        return threads.iterate(result) if inspect.isgenerator(result) else result
+        return threads.iterate(cast("Generator[Any, None, Any]", result)) if inspect.isgenerator(result) else result
 
     def _started(self, request: Any, make_context: Callable[[], Any]) -> Any:
         match self._context_at:

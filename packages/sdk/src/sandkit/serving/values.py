@@ -47,7 +47,7 @@ def _default(value: Any) -> Any:
         return dump()
     if isinstance(value, Decimal | PurePath):
         return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray):
         return b64encode(value).decode()
     if isinstance(value, Mapping):
         return dict(cast("Mapping[Any, Any]", value))

@@ -29,7 +29,7 @@ class Invocation:
         """
         self._exchange = exchange
         self._context: RequestContext | None = None
-        self.request = _mirrored(_decoded(body))
+        self.request: Any = _mirrored(_decoded(body))
 
     @property
     def stream(self) -> bool | None:
@@ -62,8 +62,10 @@ def _mirrored(request: Any) -> Any:
     if isinstance(request, str):
         return {"prompt": request, "query": request}
     if isinstance(request, dict):
-        if "prompt" in request:
-            request.setdefault("query", request["prompt"])
-        elif "query" in request:
-            request["prompt"] = request["query"]
-    return cast("Any", request)
+        fields = cast("dict[str, Any]", request)
+        if "prompt" in fields:
+            fields.setdefault("query", fields["prompt"])
+        elif "query" in fields:
+            fields["prompt"] = fields["query"]
+        return fields
+    return request
