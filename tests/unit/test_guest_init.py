@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -272,12 +273,18 @@ assert light.signal.SIGTERM == 15 and light.socket.AF_INET == 2
 
 
 def test_without_a_pid_namespace_only_the_agents_own_session_ends(tmp_path: Path) -> None:
-    """As under `--isolation none`: kill(-1) there would be every process of the user."""
+    """As under `--isolation none`: kill(-1) there would be every process of the user. (The network is parted here for the guest's port.)"""
+    namespaces = ("--unshare-user", "--unshare-net", "--dev-bind", "/", "/")
     with subprocess.Popen(["sleep", "60"]) as bystander:
-        command = ["sh", "-c", "sleep 61 & echo $!; exit 5"]
-        with guest(tmp_path, command, namespaces=()) as running:
-            assert running.wait() == 5
-        child = int(output.tail(running.file))
-        assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
-        assert bystander.poll() is None
-        bystander.kill()
+        try:
+            with guest(
+                tmp_path, ["sh", "-c", "mkfifo fifo; sleep 61 & echo $!; read line < fifo"], namespaces=namespaces, cwd=str(tmp_path)
+            ) as running:
+                child = os.pidfd_open(int(running.printed(b"\n")))
+                (tmp_path / "fifo").write_text("go\n")
+                assert running.wait() == 0
+            assert select.select([child], [], [], 10)[0], "the agent's child lives on"
+            os.close(child)
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
