@@ -22,7 +22,7 @@ class InvocationRequest(BaseModel):
     prompt: str | None = None
     query: str | None = None
     data: dict[str, Any] | None = None
-    sandbox_id: str | None = Field(None, validation_alias=AliasChoices("sandbox_id", "session_id"))
+    sandbox_id: str | None = Field(default=None, validation_alias=AliasChoices("sandbox_id", "session_id"))
     timeout: int | None = None
     stream: bool = False
     max_tokens: int | None = None

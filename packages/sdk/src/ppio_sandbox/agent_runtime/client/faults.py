@@ -1,0 +1,96 @@
+"""From what happened to the exception that says so: the one place where errors of the wire become errors of this face."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from ppio_sandbox.agent_runtime.client.exceptions import (
+    AgentClientError,
+    AuthenticationError,
+    InvocationError,
+    NetworkError,
+    QuotaExceededError,
+    RateLimitError,
+    SessionNotFoundError,
+    TemplateNotFoundError,
+)
+from sandkit.http.errors import TimedOutError, TransportError
+from sandkit.wire import errors as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sandkit.http.messages import Reply, UnreadableReplyError
+    from sandkit.wire.errors import ApiError
+
+_BY_SLUG: dict[str, type[AgentClientError]] = {
+    wire.UNAUTHENTICATED.slug: AuthenticationError,
+    wire.FORBIDDEN.slug: AuthenticationError,
+    wire.TEMPLATE_NOT_FOUND.slug: TemplateNotFoundError,
+    wire.SANDBOX_NOT_FOUND.slug: SessionNotFoundError,
+    wire.SANDBOX_GONE.slug: SessionNotFoundError,
+    wire.RATE_LIMITED.slug: RateLimitError,
+    "quota_exceeded": QuotaExceededError,
+}
+
+
+def from_platform(error: ApiError, otherwise: type[AgentClientError], sandbox_id: str | None = None) -> AgentClientError:
+    """Return the exception for a failure that the platform or the agent answered; `otherwise` is the class of the verb."""
+    kind = _BY_SLUG.get(error.problem.slug, otherwise)
+    return kind(error.message, error.problem.slug, request_id=error.request_id, sandbox_id=sandbox_id, details=error.details)
+
+
+def from_agent(reply: Reply, sandbox_id: str) -> AgentClientError:
+    """Return the exception for a failure that came from a sandbox's port: the ingress' where it speaks the platform's language,
+    else the agent's own, whatever its status is.
+    """
+    body = decoded(reply.body)
+    if isinstance(body, dict) and str(cast("dict[str, Any]", body).get("error_code")) in wire.PROBLEMS:
+        return from_platform(reply.error(), InvocationError, sandbox_id)
+    error = reply.error()
+    details = {"status": reply.status, **error.details}
+    if isinstance(body, dict):
+        return from_agent_value(cast("dict[str, Any]", body), details, sandbox_id, reply.request_id)
+    return InvocationError(error.message, wire.AGENT_FAILED.slug, request_id=reply.request_id, sandbox_id=sandbox_id, details=details)
+
+
+def from_agent_value(
+    value: Mapping[str, Any],
+    details: Mapping[str, Any],
+    sandbox_id: str,
+    request_id: str | None,
+) -> InvocationError:
+    """Return the exception for an error that the agent told in JSON: `{"error", "error_type", …}`."""
+    message = value.get("error") or value.get("message") or value.get("detail") or "the agent failed and did not say why"
+    told = {key: value[key] for key in ("error_type", "exit_code", "output") if value.get(key) is not None}
+    metadata = value.get("metadata")
+    told_id = value.get("request_id") or (cast("dict[str, Any]", metadata).get("request_id") if isinstance(metadata, dict) else None)
+    return InvocationError(
+        str(message),
+        str(value.get("error_code") or wire.AGENT_FAILED.slug),
+        request_id=request_id or (str(told_id) if told_id else None),
+        sandbox_id=sandbox_id,
+        details={**details, **told},
+    )
+
+
+def decoded(body: bytes) -> object:
+    """Return the JSON value, or None where there is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def from_transport(error: TransportError, otherwise: type[AgentClientError], sandbox_id: str | None = None) -> AgentClientError:
+    """Return the exception for a reply that did not arrive; one that came too late is the verb's own failure."""
+    if isinstance(error, TimedOutError):
+        return otherwise(str(error), "timeout", sandbox_id=sandbox_id)
+    return NetworkError(str(error), "network", sandbox_id=sandbox_id)
+
+
+def from_nonsense(error: UnreadableReplyError, sandbox_id: str | None = None) -> AgentClientError:
+    """Return the exception for a reply that cannot be read."""
+    return AgentClientError(str(error), "unreadable_reply", sandbox_id=sandbox_id)

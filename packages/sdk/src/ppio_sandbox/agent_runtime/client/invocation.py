@@ -1,0 +1,129 @@
+"""Reading and writing invocations, without a socket (seed-resolutions 5-10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from ppio_sandbox.agent_runtime.client import faults
+from ppio_sandbox.agent_runtime.client.exceptions import InvocationError, NetworkError
+from ppio_sandbox.agent_runtime.exceptions import ValidationError
+from sandkit.wire.invocations import ENVELOPE_KEYS, InvocationRequest, InvocationResponse
+from sandkit.wire.sse import ERROR_EVENT, MEDIA_TYPE, Decoder, Event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sandkit.http.messages import Reply
+    from sandkit.http.sender import StreamedReply
+
+
+def body_of(request: object) -> dict[str, Any]:
+    """Return the JSON object to send: a string is the prompt; of `prompt` and `query` the one that is missing mirrors the other.
+
+    Raises:
+        ValidationError: it is neither a string, nor a mapping, nor a model.
+    """
+    match request:
+        case str():
+            body: dict[str, Any] = {"prompt": request}
+        case InvocationRequest():
+            body = request.body()
+        case Mapping():
+            body = dict(cast("Mapping[str, Any]", request))
+        case _:
+            raise ValidationError(f"a request is a string, a mapping or an InvocationRequest, not {type(request).__name__}", "bad_request")
+    for name, mirror in (("prompt", "query"), ("query", "prompt")):
+        if body.get(name) is not None:
+            body.setdefault(mirror, body[name])
+    return body
+
+
+def encodable(body: dict[str, Any]) -> dict[str, Any]:
+    """Return `body` as it is, if it can be sent.
+
+    Raises:
+        ValidationError: something in it has no form in JSON.
+    """
+    try:
+        orjson.dumps(body)
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise ValidationError(f"the request has no form in JSON: {error}", "bad_request") from error
+    return body
+
+
+def response_of(reply: Reply, sandbox_id: str, seconds: float) -> InvocationResponse:
+    """Return what the agent answered; `seconds` is the duration as seen from here, used where the agent told none.
+
+    Raises:
+        AgentClientError: the agent failed, or the ingress could not reach it.
+    """
+    if not reply.ok:
+        raise faults.from_agent(reply, sandbox_id)
+    if is_stream(reply.headers):
+        return _wrapped(_collected(reply, sandbox_id), reply, seconds)
+    body = faults.decoded(reply.body)
+    envelope = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    if not ENVELOPE_KEYS.issubset(envelope):
+        is_text = body is None and reply.body != b"null"
+        return _wrapped(reply.body.decode("utf-8", "replace") if is_text else cast("object", body), reply, seconds)
+    if envelope["status"] == "error":
+        raise faults.from_agent_value(envelope, {}, sandbox_id, reply.request_id)
+    return InvocationResponse.model_validate(envelope)
+
+
+def is_stream(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == MEDIA_TYPE
+
+
+async def chunks_of(reply: StreamedReply, sandbox_id: str) -> AsyncIterator[str]:
+    """Yield the texts of a stream of events as they come.
+
+    Raises:
+        InvocationError: the agent told of a failure at the end of the stream.
+        NetworkError: the stream ended within an event.
+    """
+    decoder = Decoder()
+    tail = b""
+    async for part in reply:
+        tail = (tail + part)[-4:]
+        for event in decoder.feed(part):
+            yield text_of(event, sandbox_id)
+    if tail and not tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+        raise NetworkError("the stream ended in the middle of an event", "network", sandbox_id=sandbox_id)
+
+
+def text_of(event: Event, sandbox_id: str) -> str:
+    """Return a chunk as text: a JSON string's content, any other JSON value as it was written.
+
+    Raises:
+        InvocationError: it is the event that tells of the agent's failure.
+    """
+    value = faults.decoded(event.data.encode())
+    if event.event == ERROR_EVENT:
+        raise _told_failure(value, event.data, sandbox_id)
+    return value if isinstance(value, str) else event.data
+
+
+def as_text(value: object) -> str:
+    """Return a whole answer as one chunk."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _told_failure(value: object, text: str, sandbox_id: str) -> InvocationError:
+    told = cast("dict[str, Any]", value) if isinstance(value, dict) else {"error": text}
+    return faults.from_agent_value(told, {}, sandbox_id, None)
+
+
+def _collected(reply: Reply, sandbox_id: str) -> object:
+    """Return the chunks of an agent that streamed though nobody asked for it: one text, or the list of its values."""
+    events = Decoder().feed(reply.body)
+    texts = [text_of(event, sandbox_id) for event in events]
+    values = [faults.decoded(event.data.encode()) for event in events]
+    return "".join(texts) if all(isinstance(value, str) for value in values) else values
+
+
+def _wrapped(result: object, reply: Reply, seconds: float) -> InvocationResponse:
+    return InvocationResponse(result=result, duration=seconds, metadata={"request_id": reply.request_id})

@@ -1,0 +1,184 @@
+"""The asynchronous sender: the only module that knows the HTTP library (aiohttp; `benchmarks/http_clients.py` says why).
+
+A sender keeps one pool per event loop that uses it, so that a client made at import time, or one that a framework drives from
+a new loop for each request, works. Its synchronous twin will stand beside it, over the same requests and replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from sandkit.http.errors import ConnectFailedError, CutShortError, TimedOutError, TransportError
+from sandkit.http.messages import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+
+    from sandkit.http.messages import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one pool: connections at once, and seconds that an idle one is kept and that connecting may take."""
+
+    max_connections: int = 100
+    keepalive_expiry: float = 30.0
+    connect_timeout: float = 10.0
+
+
+class StreamedReply:
+    """A reply whose body is still coming. Closing it before the end closes the connection: the other side sees it at once."""
+
+    def __init__(self, response: aiohttp.ClientResponse, timeout: float) -> None:
+        self._response = response
+        self._timeout = timeout
+        self.status = response.status
+        self.headers = _lower(response.headers)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they arrive.
+
+        Raises:
+            CutShortError: the connection ended before the body did.
+            TimedOutError: nothing came for the time-out's length.
+        """
+        with _translated(str(self._response.url)):
+            while True:
+                async with asyncio.timeout(self._timeout):
+                    chunk = await self._response.content.readany()
+                if not chunk:
+                    return
+                yield chunk
+
+    async def whole(self) -> Reply:
+        """Return the reply with all of its body."""
+        return Reply(self.status, self.headers, b"".join([chunk async for chunk in self]))
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class AsyncSender:
+    """Sends requests through a pool of connections. The environment's proxy settings are not obeyed."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:  # noqa: ASYNC109 (also a bound of each part)
+        """Return the whole reply, whatever its status, within `timeout` seconds in all.
+
+        Raises:
+            TransportError: no whole reply arrived.
+        """
+        with _translated(request.url):
+            async with asyncio.timeout(timeout), self.open(request, timeout=timeout) as reply:
+                return await reply.whole()
+
+    @asynccontextmanager
+    async def open(self, request: Request, *, timeout: float) -> AsyncGenerator[StreamedReply]:  # noqa: ASYNC109 (of each wait)
+        """Send, and give the reply once its headers are here; `timeout` bounds each wait for something to come, in seconds.
+
+        Raises:
+            TransportError: no reply came.
+        """
+        with _translated(request.url):
+            async with asyncio.timeout(timeout):
+                response = await self._session().request(
+                    request.method,
+                    request.url,
+                    headers=dict(request.headers),
+                    data=request.body,
+                    allow_redirects=False,  # credentials go where they were meant to go, and nowhere else
+                )
+        try:
+            yield StreamedReply(response, timeout)
+        finally:
+            response.close()
+
+    async def aclose(self) -> None:
+        """Close the pool of this event loop, and let go of the others."""
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        self._let_go(list(self._sessions))
+        if session is not None:
+            await session.close()
+
+    def __del__(self) -> None:
+        self._let_go(list(self._sessions))
+
+    def _session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            self._let_go([other for other in self._sessions if other.is_closed()])
+            session = self._sessions[loop] = _new_session(self._limits)
+        return session
+
+    def _let_go(self, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
+        """Close the pools of loops that do not run here: a client that nobody closed is no reason to complain at exit."""
+        for loop in loops:
+            session = self._sessions.pop(loop)
+            connector = session.connector
+            session.detach()
+            if connector is not None:
+                closing = connector.close()
+                with suppress(Exception):  # the first step closes; the rest would wait for a loop that does not run
+                    next(iter(closing.__await__()))
+
+
+def _new_session(limits: Limits) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=limits.max_connections, keepalive_timeout=limits.keepalive_expiry),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout),
+        headers={"accept-encoding": "identity"},  # what is compressed comes in blocks; a chunk must come when it is made
+        skip_auto_headers=("user-agent",),
+        auto_decompress=False,
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=2**16,
+    )
+
+
+class _translated:  # noqa: N801 (reads as the phrase it is)
+    """Turn the library's exceptions into ours."""
+
+    def __init__(self, url: str) -> None:
+        self._where = url.split("?", 1)[0]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        failure = _failure(error, self._where) if error is not None else None
+        if failure is not None:
+            raise failure from error
+
+
+def _failure(error: BaseException, where: str) -> TransportError | None:
+    match error:
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.InvalidURL():
+            return ConnectFailedError(f"cannot connect to {where}: {_reason(error)}")
+        case TimeoutError():
+            return TimedOutError(f"{where} did not answer in time")
+        case aiohttp.ClientError() | ConnectionError():
+            return CutShortError(f"the connection to {where} ended before its answer did: {_reason(error)}")
+        case _:
+            return None
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
+        return os.strerror(cause.errno).lower()
+    return str(cause) or type(cause).__name__
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

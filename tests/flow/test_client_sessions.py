@@ -1,0 +1,550 @@
+"""Sessions and calls through `AgentRuntimeClient`, against a platform that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ppio_sandbox.agent_runtime.client import (
+    AgentClientError,
+    AgentRuntimeClient,
+    AuthenticationError,
+    AuthManager,
+    ClientConfig,
+    InvocationError,
+    InvocationRequest,
+    NetworkError,
+    PingStatus,
+    RateLimitError,
+    Sandbox,
+    SandboxConfig,
+    SandboxCreationError,
+    SandboxOperationError,
+    SandboxSession,
+    SessionNotFoundError,
+    SessionStatus,
+    TemplateManager,
+    TemplateNotFoundError,
+    ValidationError,
+)
+from support.fake_platform import (
+    TEMPLATE_ID,
+    TOKEN,
+    Answer,
+    Asked,
+    FakePlatform,
+    Line,
+    answers,
+    created,
+    detail,
+    never,
+    raw,
+    refused,
+    streams,
+    template,
+)
+
+pytestmark = pytest.mark.anyio
+
+ENVELOPE = {"result": "hello", "status": "success", "duration": 0.5, "metadata": {"request_id": "r"}, "error": None}
+
+
+@pytest.fixture
+def anyio_backend():
+    return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture
+async def platform():
+    async with FakePlatform() as fake:
+        fake.on("POST /sandboxes", created())
+        fake.on("GET /sandboxes/i1", answers(detail()))
+        fake.on("DELETE /sandboxes/i1", answers(status=204))
+        yield fake
+
+
+@pytest.fixture
+async def client(platform: FakePlatform):
+    config = ClientConfig(sandbox_url=platform.url, retry_delay=0.01)
+    async with AgentRuntimeClient("sk-test", platform.url, config=config) as made:
+        yield made
+
+
+@pytest.fixture
+async def session(client: AgentRuntimeClient):
+    return await client.create_session("hello")
+
+
+# --- credentials and addresses
+
+
+@pytest.mark.promise("client.key")
+def test_without_a_key_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PPIO_API_KEY", raising=False)
+    with pytest.raises(AuthenticationError, match=re.escape('eval "$(sandyard env)"')):
+        AgentRuntimeClient()
+    with pytest.raises(AuthenticationError):
+        AuthManager("sk-with a space")
+
+
+@pytest.mark.promise("client.key")
+def test_the_key_comes_from_the_argument_or_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PPIO_API_KEY", "sk-environment")
+    assert AuthManager().get_auth_headers() == {"Authorization": "Bearer sk-environment"}
+    auth = AuthManager("sk-argument")
+    assert auth.api_key == "sk-argument"
+    assert auth.validate_credentials()
+    assert "argument" not in repr(auth)
+
+
+@pytest.mark.promise("client.addresses")
+async def test_addresses_come_from_the_environment(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch):
+    for name, value in platform.environment.items():
+        monkeypatch.setenv(name, value)
+    platform.on("POST /invocations", answers(ENVELOPE))
+    async with AgentRuntimeClient() as client:
+        assert (await client.invoke_agent("hello", "hi")).result == "hello"
+
+
+@pytest.mark.promise("client.addresses")
+def test_the_ingress_is_found_beside_the_platform(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PPIO_SANDBOX_URL", raising=False)
+    client = AgentRuntimeClient("sk-test", "http://127.0.0.1:8800/")
+    here = Sandbox("i1", client.platform.addresses)
+    assert (here.url(), here.get_host(8080)) == ("http://127.0.0.1:8801", "8080-i1.localhost:8801")
+    named = Sandbox("i1", client.platform.addresses, domain="box.example")
+    assert (named.url(), named.get_host(80)) == ("http://8080-i1.box.example", "80-i1.box.example")
+    with pytest.raises(ValidationError, match="is no address of a platform"):
+        AgentRuntimeClient("sk-test", "platform.example")
+
+
+# --- creating
+
+
+@pytest.mark.promise("client.create")
+async def test_a_session_is_made_from_a_template(platform: FakePlatform, client: AgentRuntimeClient):
+    session = await client.create_session("hello:v2", timeout_seconds=60, config=SandboxConfig(env_vars={"A": "b"}))
+    (asked,) = platform.asked("POST /sandboxes")
+    assert (asked.json["templateID"], asked.json["timeout"], asked.json["envVars"]) == ("hello:v2", 60, {"A": "b"})
+    assert asked.headers["authorization"] == "Bearer sk-test"
+    assert re.fullmatch("[a-z0-9-]{1,255}", asked.headers["idempotency-key"])
+    assert (session.sandbox_id, session.session_id, session.sandbox.id) == ("i1", "i1", "i1")
+    assert (session.template_id, session.status, session.is_active, session.is_paused) == (TEMPLATE_ID, SessionStatus.ACTIVE, True, False)
+    assert session.host_url.startswith("http://8080-i1.")
+    assert TOKEN not in repr(session) + repr(session.sandbox)
+    assert 0 <= session.idle_seconds <= session.age_seconds < 60
+
+
+@pytest.mark.promise("client.create-errors")
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        (refused(404, "template_not_found"), TemplateNotFoundError, "template_not_found"),
+        (refused(401, "unauthenticated"), AuthenticationError, "unauthenticated"),
+        (refused(409, "template_not_ready"), SandboxCreationError, "template_not_ready"),
+        (refused(424, "agent_failed", exit_code=3, output="Traceback"), SandboxCreationError, "agent_failed"),
+        (raw(b"oh no", 500, "text/plain"), SandboxCreationError, "internal"),
+    ],
+)
+async def test_a_refused_creation_is_a_typed_error(
+    platform: FakePlatform, client: AgentRuntimeClient, answer: Answer, kind: type[AgentClientError], code: str
+):
+    platform.on("POST /sandboxes", answer)
+    with pytest.raises(kind) as caught:
+        await client.create_session("hello")
+    assert caught.value.error_code == code
+    assert len(platform.seen) == 1
+
+
+@pytest.mark.promise("client.errors-tell")
+async def test_an_error_carries_the_request_the_exit_code_and_the_last_lines(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /sandboxes", refused(424, "agent_failed", "the agent exited", exit_code=3, output="Traceback"))
+    with pytest.raises(SandboxCreationError) as caught:
+        await client.create_session("hello")
+    error = caught.value
+    assert (error.message, error.request_id, error.exit_code, error.output) == ("the agent exited", "req-1", 3, "Traceback")
+    assert str(error) == "the agent exited (request req-1)"
+
+
+@pytest.mark.promise("client.create-retries")
+async def test_a_creation_refused_for_too_much_is_tried_again_with_the_same_key(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /sandboxes", refused(429, "rate_limited", retry_after=0.01), refused(503, "unavailable", retry_after=0), created())
+    await client.create_session("hello")
+    keys = {asked.headers["idempotency-key"] for asked in platform.asked("POST /sandboxes")}
+    assert (len(platform.asked("POST /sandboxes")), len(keys)) == (3, 1)
+
+
+@pytest.mark.promise("client.create-retries")
+async def test_tries_end_and_the_error_says_when_to_come_back(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /sandboxes", refused(429, "rate_limited", retry_after=0.01))
+    with pytest.raises(RateLimitError) as caught:
+        await client.create_session("hello")
+    assert (caught.value.retry_after, len(platform.seen)) == (0.01, 4)
+    platform.on("POST /sandboxes", refused(429, "rate_limited", retry_after=3600))
+    with pytest.raises(RateLimitError):  # rather than waiting beyond the time-out of creation
+        await client.create_session("hello")
+
+
+@pytest.mark.promise("client.create-retries")
+async def test_what_may_have_happened_is_not_tried_again(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /sandboxes", refused(503, "unavailable"))
+    with pytest.raises(SandboxCreationError):
+        await client.create_session("hello")
+
+    async def cut(_: Asked, line: Line):
+        line.cut()
+
+    platform.on("POST /sandboxes", cut)
+    with pytest.raises(NetworkError):
+        await client.create_session("hello")
+    assert len(platform.seen) == 2
+
+
+@pytest.mark.promise("client.create-deadline")
+async def test_creation_has_a_deadline(platform: FakePlatform):
+    platform.on("POST /sandboxes", never)
+    config = ClientConfig(sandbox_url=platform.url, create_timeout=0.05)
+    async with AgentRuntimeClient("sk-test", platform.url, config=config) as client:
+        with pytest.raises(SandboxCreationError) as caught:
+            await client.create_session("hello")
+    assert caught.value.error_code == "timeout"
+    await platform.until(lambda: platform.left == 1)
+
+
+@pytest.mark.promise("client.create-errors")
+async def test_what_cannot_be_honoured_is_refused_and_not_ignored(client: AgentRuntimeClient):
+    with pytest.raises(ValidationError, match="volumes"):
+        await client.create_session("hello", config=SandboxConfig(volumes=[{"a": "b"}]))
+    with pytest.raises(ValidationError, match="limits belong to the template"):
+        await client.create_session("hello", config=SandboxConfig(memory_limit="1Gi"))
+    with pytest.raises(ValidationError, match="lives from 1"):
+        await client.create_session("hello", timeout_seconds=0)
+
+
+@pytest.mark.promise("client.network-errors")
+async def test_no_platform_is_a_network_error():
+    async with AgentRuntimeClient("sk-test", "http://127.0.0.1:1") as client:
+        with pytest.raises(NetworkError, match=r"cannot connect to http://127\.0\.0\.1:1"):
+            await client.create_session("hello")
+
+
+# --- finding and ending
+
+
+@pytest.mark.promise("client.find")
+async def test_a_session_is_found_again_by_id(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("GET /sandboxes/i7", answers(detail("i7", "paused", life=1800)))
+    session = await client.get_session("i7")
+    assert session is not None
+    assert (session.status, session.timeout_seconds) == (SessionStatus.PAUSED, 1800)
+    same = await client.get_session(session_id="i7")
+    assert same is not None
+    assert same.sandbox_id == "i7"
+    platform.on("GET /sandboxes/i8", refused(404, "sandbox_not_found"))
+    assert await client.get_session("i8") is None
+    with pytest.raises(ValidationError):
+        await client.get_session()
+
+
+@pytest.mark.promise("client.find")
+async def test_sessions_are_listed_page_by_page_and_can_be_called(platform: FakePlatform, client: AgentRuntimeClient):
+    pages = [
+        answers([detail("i7", token=None)], x_next_token="two"),
+        answers([detail("i8", "paused", token=None)]),
+    ]
+    platform.on("GET /v2/sandboxes", *pages)
+    found = await client.list_sessions()
+    assert [(session.sandbox_id, session.is_paused) for session in found] == [("i7", False), ("i8", True)]
+    assert platform.seen[-1].query == {"nextToken": ["two"]}
+    platform.on("GET /sandboxes/i7", answers(detail("i7")))
+    platform.on("POST /invocations", answers(ENVELOPE))
+    await found[0].invoke("hi")
+    assert platform.seen[-1].headers["x-access-token"] == TOKEN
+
+
+@pytest.mark.promise("client.close")
+async def test_closing_twice_is_no_error_and_closing_what_never_was_is(
+    platform: FakePlatform, client: AgentRuntimeClient, session: SandboxSession
+):
+    platform.on("DELETE /sandboxes/i1", answers(status=204), refused(404, "sandbox_not_found"))
+    await session.close()
+    await session.close()
+    assert session.status is SessionStatus.CLOSED
+    with pytest.raises(SessionNotFoundError):
+        await client.close_session("i1")
+
+
+@pytest.mark.promise("client.close")
+async def test_all_sessions_means_those_of_this_client(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /sandboxes", created("i1"), created("i2"))
+    platform.on("DELETE /sandboxes/i2", answers(status=204))
+    sessions = [await client.create_session("hello") for _ in range(2)]
+    await client.close_all_sessions()
+    assert {asked.path for asked in platform.seen if asked.method == "DELETE"} == {"/sandboxes/i1", "/sandboxes/i2"}
+    assert [session.status for session in sessions] == [SessionStatus.CLOSED] * 2
+    await client.close_all_sessions()
+    assert len([asked for asked in platform.seen if asked.method == "DELETE"]) == 2
+
+
+@pytest.mark.promise("client.close")
+async def test_leaving_the_client_leaves_sessions_alive(platform: FakePlatform):
+    async with AgentRuntimeClient("sk-test", platform.url) as client:
+        await client.create_session("hello")
+    assert platform.asked("DELETE /sandboxes/i1") == []
+
+
+# --- life
+
+
+@pytest.mark.promise("client.pause-resume")
+async def test_pause_resume_and_refresh(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /sandboxes/i1/pause", answers(status=204))
+    platform.on("POST /sandboxes/i1/connect", created())
+    platform.on("POST /sandboxes/i1/timeout", answers(status=204))
+    await session.pause()
+    assert session.is_paused
+    await session.resume()
+    assert session.is_active
+    await session.refresh()
+    assert [asked.json for asked in platform.seen[1:]] == [{}, {"timeout": 300}, {"timeout": 300}]
+
+
+@pytest.mark.promise("client.pause-resume")
+async def test_pausing_twice_is_once_and_other_conflicts_are_errors(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /sandboxes/i1/pause", refused(409, "conflict"))
+    platform.on("GET /sandboxes/i1", answers(detail(state="paused")), answers(detail()))
+    await session.pause()
+    assert session.is_paused
+    with pytest.raises(SandboxOperationError):
+        await session.pause()
+    platform.on("POST /sandboxes/i1/connect", refused(404, "sandbox_not_found"))
+    with pytest.raises(SessionNotFoundError):
+        await session.resume()
+
+
+@pytest.mark.promise("client.status")
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (answers(detail()), SessionStatus.ACTIVE),
+        (answers(detail(state="paused")), SessionStatus.PAUSED),
+        (refused(404, "sandbox_not_found", state="stopped", reason="its time was up"), SessionStatus.CLOSED),
+        (refused(404, "sandbox_not_found", state="failed", reason="the agent exited", exit_code=1), SessionStatus.ERROR),
+        (refused(404, "sandbox_not_found"), SessionStatus.CLOSED),
+    ],
+)
+async def test_the_status_is_the_platforms_truth(platform: FakePlatform, session: SandboxSession, answer: Answer, status: SessionStatus):
+    platform.on("GET /sandboxes/i1", answer)
+    assert await session.get_status() is status
+    assert session.status is status
+
+
+@pytest.mark.promise("client.ping")
+async def test_ping(platform: FakePlatform, session: SandboxSession):
+    platform.on("GET /ping", answers({"status": "healthy", "dependencies": {"db": "ok"}}), answers({"status": "unhealthy"}, 503))
+    answer = await session.ping()
+    assert (answer.status, answer.model_extra) == (PingStatus.HEALTHY, {"dependencies": {"db": "ok"}})
+    with pytest.raises(InvocationError):
+        await session.ping()
+
+
+# --- calling
+
+
+@pytest.mark.promise("client.invoke")
+async def test_a_call_reaches_the_agents_port_with_the_sandboxes_token_only(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    response = await session.invoke("hi")
+    assert (response.result, response["result"], response.status, response.duration) == ("hello", "hello", "success", 0.5)
+    (asked,) = platform.asked("POST /invocations")
+    assert (asked.headers["ppio-sandbox-id"], asked.headers["ppio-sandbox-port"], asked.headers["x-access-token"]) == ("i1", "8080", TOKEN)
+    assert "sk-test" not in str(asked.headers)
+
+
+@pytest.mark.promise("client.request-forms")
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [
+        ("hi", {"prompt": "hi", "query": "hi"}),
+        ({"prompt": "hi", "n": 1}, {"prompt": "hi", "query": "hi", "n": 1}),
+        ({"query": "hi"}, {"query": "hi", "prompt": "hi"}),
+        ({"a": [1, None]}, {"a": [1, None]}),
+        (InvocationRequest(prompt="hi", data={"a": 1}), {"prompt": "hi", "query": "hi", "data": {"a": 1}}),
+        (InvocationRequest(prompt="hi", stream=False), {"prompt": "hi", "query": "hi", "stream": False}),
+    ],
+)
+async def test_forms_of_a_request(platform: FakePlatform, session: SandboxSession, request_: Any, body: object):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    await session.invoke(request_)
+    assert platform.seen[-1].json == body
+
+
+@pytest.mark.promise("client.request-forms")
+@pytest.mark.parametrize("request_", [{"a": object()}, 7, None])
+async def test_a_request_without_a_form_in_json_is_refused_here(platform: FakePlatform, session: SandboxSession, request_: Any):
+    with pytest.raises(ValidationError):
+        await session.invoke(request_)
+    assert platform.asked("POST /invocations") == []
+
+
+@pytest.mark.promise("client.result")
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (answers({"result": 1}), {"result": 1}),
+        (answers({"status": "error", "error": "mine"}), {"status": "error", "error": "mine"}),
+        (answers([1, 2]), [1, 2]),
+        (raw(b"null"), None),
+        (raw(b"plain words", content_type="text/plain"), "plain words"),
+        (streams(b'data: "a"\n\n', b'data: "b"\n\n'), "ab"),
+        (streams(b'data: {"a": 1}\n\ndata: "b"\n\n'), [{"a": 1}, "b"]),
+    ],
+)
+async def test_the_result_is_what_the_agent_returned(platform: FakePlatform, session: SandboxSession, answer: Answer, result: object):
+    platform.on("POST /invocations", answer)
+    response = await session.invoke("hi")
+    assert (response.result, response.status) == (result, "success")
+    assert response.duration > 0
+
+
+@pytest.mark.promise("client.agent-errors")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answers({"result": None, "status": "error", "duration": 0.1, "error": "division by zero", "error_type": "ZeroDivisionError"}, 500),
+        answers({"result": None, "status": "error", "duration": 0.1, "error": "division by zero", "error_type": "ZeroDivisionError"}),
+    ],
+)
+async def test_an_agent_that_fails_is_an_invocation_error(platform: FakePlatform, session: SandboxSession, answer: Answer):
+    platform.on("POST /invocations", answer)
+    with pytest.raises(InvocationError, match="division by zero") as caught:
+        await session.invoke("hi")
+    error = caught.value
+    assert (error.error_code, error.request_id, error.sandbox_id) == ("agent_failed", "req-1", "i1")
+    assert error.details["error_type"] == "ZeroDivisionError"
+
+
+@pytest.mark.promise("client.agent-errors")
+async def test_the_agents_own_401_is_no_complaint_about_the_key(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", answers({"detail": "who are you?"}, 401))
+    with pytest.raises(InvocationError, match=re.escape("who are you?")):
+        await session.invoke("hi")
+
+
+@pytest.mark.promise("client.agent-errors")
+async def test_an_agent_that_dies_says_how(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", refused(502, "agent_crashed", "the agent exited", exit_code=-9, output="MemoryError"))
+    with pytest.raises(InvocationError) as caught:
+        await session.invoke("hi")
+    assert (caught.value.exit_code, caught.value.output, session.status) == (-9, "MemoryError", SessionStatus.ERROR)
+
+
+@pytest.mark.promise("client.gone")
+async def test_an_ended_session_is_not_found(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", refused(502, "sandbox_gone", "The sandbox was not found: its time was up", state="stopped"))
+    with pytest.raises(SessionNotFoundError, match="its time was up"):
+        await session.invoke("hi")
+    assert session.status is SessionStatus.CLOSED
+
+
+@pytest.mark.promise("client.deadlines")
+async def test_a_slow_agent_is_an_invocation_error_and_is_cancelled(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", never)
+    with pytest.raises(InvocationError) as caught:
+        await session.call("hi", timeout=0.05)
+    assert caught.value.error_code == "timeout"
+    await platform.until(lambda: platform.left == 1)
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_a_call_without_a_session_makes_one_and_closes_it(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    assert (await client.invoke_agent("hello", {"prompt": "hi"})).result == "hello"
+    assert [f"{asked.method} {asked.path}" for asked in platform.seen] == ["POST /sandboxes", "POST /invocations", "DELETE /sandboxes/i1"]
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_its_session_is_closed_also_when_the_call_fails_or_is_cancelled(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /invocations", answers({"error": "no"}, 500), never)
+    with pytest.raises(InvocationError):
+        await client.invoke_agent("hello", "hi")
+    assert len(platform.asked("DELETE /sandboxes/i1")) == 1
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await client.invoke_agent("hello", "hi")
+    assert len(platform.asked("DELETE /sandboxes/i1")) == 2
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_a_session_can_be_named(platform: FakePlatform, client: AgentRuntimeClient, session: SandboxSession):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    await client.invoke_agent("hello", "hi", sandbox_id=session.sandbox_id)
+    await client.invoke_agent("hello", "hi", session_id=session.sandbox_id)
+    assert platform.asked("DELETE /sandboxes/i1") == []
+    platform.on("GET /sandboxes/i9", refused(404, "sandbox_not_found"))
+    with pytest.raises(SessionNotFoundError):
+        await client.invoke_agent("hello", "hi", sandbox_id="i9")
+    with pytest.raises(SessionNotFoundError):
+        await client.invoke_agent("hello", "hi", create_session=False)
+
+
+@pytest.mark.promise("client.one-pool")
+async def test_many_calls_at_once_share_one_pool(platform: FakePlatform, client: AgentRuntimeClient, session: SandboxSession):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    responses = await asyncio.gather(*[session.invoke(f"{n}") for n in range(200)])
+    assert [response.result for response in responses] == ["hello"] * 200
+
+
+# --- templates
+
+
+@pytest.mark.promise("client.templates")
+async def test_templates_are_listed_and_filtered(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("GET /templates", answers([template("hello", tags=("ai",)), template("Chatty", tags=("chat", "x")), template("plain")]))
+    assert [found.name for found in await client.list_templates()] == ["hello", "Chatty", "plain"]
+    assert [found.name for found in await client.list_templates(tags=["ai", "chat"])] == ["hello", "Chatty"]
+    assert [found.name for found in await client.list_templates(name_filter="chat")] == ["Chatty"]
+
+
+@pytest.mark.promise("client.templates")
+async def test_a_template_tells_what_its_manifest_says(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("GET /templates/hello", answers(template()))
+    found = await client.get_template("hello")
+    assert (found.template_id, found.version, found.author, found.status) == (TEMPLATE_ID, "1.0.0", "a@example.com", "deployed")
+    assert (found.size, found.build_time, found.runtime_info) == (1234, 1.5, {"timeout": 30})
+    assert found.updated_at - found.created_at == timedelta(days=1)
+    assert found.metadata["agent"]["spec"]["entrypoint"] == "agent.py"
+    assert await client.template_manager.template_exists("hello")
+
+
+@pytest.mark.promise("client.templates")
+async def test_an_unknown_template_is_not_found(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch):
+    for name, value in platform.environment.items():
+        monkeypatch.setenv(name, value)
+    platform.on("GET /templates/none", refused(404, "template_not_found"))
+    manager = TemplateManager(AuthManager())
+    with pytest.raises(TemplateNotFoundError):
+        await manager.get_template("none")
+    assert not await manager.template_exists("none")
+    await manager.aclose()
+
+
+@pytest.mark.promise("client.errors-tell")
+async def test_an_answer_that_cannot_be_read_is_a_typed_error(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("GET /templates", raw(b"{not json"))
+    with pytest.raises(AgentClientError) as caught:
+        await client.list_templates()
+    assert caught.value.error_code == "unreadable_reply"
+    platform.on("GET /templates", answers([{"templateID": 1}]))
+    with pytest.raises(AgentClientError, match="another shape than expected"):
+        await client.list_templates()
+
+
+@pytest.mark.promise("client.find")
+async def test_a_session_can_be_made_by_hand(client: AgentRuntimeClient):
+    session = SandboxSession("hello", Sandbox("i1", client.platform.addresses), client)
+    assert (session.sandbox_id, session.template_id) == ("i1", "hello")

@@ -1,0 +1,66 @@
+"""The caller's side: HTTP, client, command line."""
+
+PROMISES = [
+    (
+        "client.key",
+        "seed 001 §4.3",
+        "The API key is the argument, else PPIO_API_KEY, else an error that says what to do; it is never shown.",
+    ),
+    (
+        "client.addresses",
+        "issue 2 §4",
+        "Both planes' addresses come from arguments, configuration or the environment; the ingress is found without.",
+    ),
+    ("client.create", "seed 001 §4.1", "create_session starts a sandbox from a template and gives its session."),
+    (
+        "client.create-errors",
+        "seed 001 §4.1",
+        "A creation that is refused raises the class that says why; what cannot be honoured is refused, not ignored.",
+    ),
+    (
+        "client.create-retries",
+        "issue 2 §3",
+        "A creation refused for too much at once is tried again as told; what may have happened is not.",
+    ),
+    ("client.create-deadline", "issue 2 §4", "A creation has a time-out of its own."),
+    ("client.errors-tell", "issue 2 §4", "Errors carry the code, the request id, the session, the exit code and the last lines."),
+    ("client.find", "seed 001 §4.1", "get_session and list_sessions ask the platform, and what they give can be called."),
+    (
+        "client.close",
+        "seed 001 §4.2",
+        "close ends the sandbox, and closing twice is no error; leaving the client ends connections, not sessions.",
+    ),
+    ("client.pause-resume", "seed 001 §4.2", "pause, resume and refresh do what they say, and say when they cannot."),
+    ("client.status", "seed 001 §4.2", "get_status is the platform's truth: ACTIVE, PAUSED, CLOSED, or ERROR where the agent failed."),
+    ("client.ping", "seed 001 §4.2", "ping gives the agent's own answer; an unhealthy agent is an InvocationError."),
+    ("client.invoke", "seed 001 §4.2", "invoke calls the agent's port with the sandbox's token; the API key stays away from it."),
+    (
+        "client.request-forms",
+        "seed-resolutions 5, 6",
+        "A request is a string, a mapping or an InvocationRequest; prompt and query mirror each other.",
+    ),
+    ("client.result", "seed-resolutions 7, 8", "The result is what the agent returned, as attribute and as key."),
+    (
+        "client.agent-errors",
+        "seed-resolutions 12",
+        "An agent that fails, early or in mid-stream, is an InvocationError with its reason, never a status.",
+    ),
+    ("client.gone", "seed 001 §4.2", "A call to a session that has ended is a SessionNotFoundError that says why."),
+    ("client.one-shot", "seed 001 §4.1", "invoke_agent makes a session where none is named, and closes it whatever happens."),
+    ("client.one-pool", "issue 2 §4", "A client has one bounded pool of connections for all of its calls."),
+    ("client.any-loop", "seed 000", "A client made anywhere works on any event loop, and complains of nothing when it is dropped."),
+    ("client.templates", "seed 001 §4.4", "Templates are listed, filtered, described and looked for."),
+    ("client.stream-forms", "seed-resolutions 9, 10", "A stream is awaitable and async-iterable; its chunks are text."),
+    ("client.chunk-at-once", "DESIGN §5", "A chunk is with the caller before the next one exists, however events are cut on the way."),
+    (
+        "client.leaving-cancels",
+        "DESIGN §5",
+        "break, aclose, cancellation and time-outs close the connection, so that the agent's work is cancelled.",
+    ),
+    ("client.cut-is-an-error", "issue 2 §3", "A stream that was cut short is a NetworkError, never a clean end."),
+    ("client.deadlines", "seed 001 §4.1", "Each call has a deadline; in a stream each silence has."),
+    ("client.network-errors", "seed 001 §6.2", "What did not arrive is a NetworkError that names the address and the reason."),
+    ("client.no-proxy", "issue 2 §4", "The environment's proxy is not obeyed."),
+    ("client.redirects", "issue 2 §4", "A redirect is not followed: credentials go only where they were meant to go."),
+    ("client.refused-upload", "issue 2 §6", "An upload that is refused before its end says why."),
+]
