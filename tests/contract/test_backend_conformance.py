@@ -1,0 +1,59 @@
+"""Every back end, held by the suite that ships with the port."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sandyard.backends.conformance import CASES, Subject, run_case
+from sandyard.backends.memory import GAPS, MemoryBackend
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("backend.conformance", "backend.freeze", "backend.start_failed", "backend.concurrent")]
+
+
+@asynccontextmanager
+async def memory(tmp_path):
+    backend = MemoryBackend()
+    agents = tmp_path / "agents"
+    agents.mkdir()
+    await backend.open()
+    try:
+        yield Subject(backend, agents, lambda script: ("python", script), GAPS)
+    finally:
+        await backend.shutdown()
+
+
+@asynccontextmanager
+async def process(tmp_path):
+    from sandyard.backends.process.backend import ProcessBackend
+
+    data, agents = tmp_path / "data", tmp_path / "agents"
+    data.mkdir(mode=0o700)
+    agents.mkdir()
+    # No egress in this suite: the listener that each sandbox is given is closed, as a detached one is.
+    backend = ProcessBackend(
+        data, attach_egress=lambda sandbox_id, listener, policy: listener.close(), detach_egress=lambda sandbox_id: None
+    )
+    await backend.open()
+    try:
+        yield Subject(backend, agents, lambda script: (sys.base_prefix + "/bin/python3", script))
+    finally:
+        await backend.shutdown()
+
+
+BACKENDS = {"memory": memory, "process": process}
+HAS_PROCESS = importlib.util.find_spec("sandyard.backends.process.backend") is not None
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_backend(backend, case, tmp_path):
+    if backend == "process" and not HAS_PROCESS:
+        pytest.skip("the process back end is not written yet")
+    async with BACKENDS[backend](tmp_path) as subject:
+        if CASES[case].needs in subject.gaps:
+            pytest.skip(f"a known gap of this back end: {CASES[case].needs}")
+        await run_case(CASES[case], subject)
