@@ -19,6 +19,7 @@ PROMISES = [
     ("cgroups.freeze", "issue 2 §7", "Freezing returns when the kernel confirms it, and a frozen group uses no processor time."),
     ("cgroups.kill", "issue 2 §6", "Killing a group leaves no process of it, frozen or forking."),
     ("cgroups.nothing-left", "issue 2 §3 lifecycle", "No cgroup is left when a sandbox and its platform have ended."),
+    ("diagnose.names-the-knob", "issue 2 §3 process", "Where a sandbox cannot start, the sentence names the setting that forbids it."),
     (
         "guest.exit-report",
         "issue 2 §3 guest",
