@@ -43,7 +43,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 (ASG
 
 async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Serve one request of HTTP/1.0."""
-    head = await reader.readuntil(b"\r\n\r\n")
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        writer.close()  # somebody only asked whether the port listens
+        return
     body = (await answer(head.split()[1].decode())).encode()
     writer.write(b"HTTP/1.0 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
     await writer.drain()

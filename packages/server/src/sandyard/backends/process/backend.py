@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 
@@ -20,7 +20,7 @@ from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, 
 from sandyard.domain.sandboxes import Isolation
 from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Started
 
-from . import client, plan, protocol, records, sentences
+from . import client, diagnose, plan, protocol, records, sentences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -176,7 +176,7 @@ class ProcessBackend:
         finally:
             await self.stop(spec.sandbox_id)
         if facts.get("code") != 0:
-            raise BackendUnavailable(_explained(facts.get("errors", "")))
+            raise BackendUnavailable(diagnose.explain(facts.get("errors", "")))
 
     # -- Backend -----------------------------------------------------------------------------------------------------------------
 
@@ -228,7 +228,7 @@ class ProcessBackend:
         if facts is None:
             return
         if not facts.get("reported") and facts.get("errors"):
-            raise BackendUnavailable(_explained(facts["errors"]))
+            raise BackendUnavailable(diagnose.explain(facts["errors"]))
         raise StartFailed(sentences.exited(spec.sandbox_id, facts, self._output_path(spec.sandbox_id), known.subject))
 
     def _never_listened(self, spec: SandboxSpec) -> Exited:
@@ -386,13 +386,9 @@ def _isolation(fields: Mapping[str, Any]) -> Isolation:
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return {name: tuple(cast("list[str]", value)) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _close(sock: socket.socket | None) -> None:
     if sock is not None:
         sock.close()
-
-
-def _explained(errors: str) -> str:
-    return f"No sandbox can be started on this machine: {errors}"

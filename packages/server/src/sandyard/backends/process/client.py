@@ -13,7 +13,7 @@ import sandkit
 import sandyard
 from sandyard.domain.errors import BackendUnavailable, SandboxGone
 
-from . import protocol
+from . import diagnose, protocol
 from .daemon import SOCKET
 
 if TYPE_CHECKING:
@@ -178,4 +178,4 @@ async def _start(data_dir: Path) -> None:
         await process.wait()
         raise BackendUnavailable(f"The sandbox keeper did not start within {_START_TIMEOUT:g} s.") from None
     if process.returncode:
-        raise BackendUnavailable(errors.decode(errors="replace")[-2000:])
+        raise BackendUnavailable(diagnose.explain(errors.decode(errors="replace")))

@@ -1,11 +1,13 @@
 """The keeper: parent of every sandbox of one data directory, the only privileged part, outliving the server.
 
 One thread, one server at a time (the next one waits in the listen queue until the last has gone). It ends sandboxes at their time
-while no server is there, and leaves when there is neither a server nor a sandbox. Started by `daemon`; stdlib only.
+(a server that wants to decide itself sets that time later than its own), and leaves when there is neither a server nor a sandbox.
+Started by `daemon`; stdlib only.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-GRACE = 2.0
-"""Seconds after `ends_at` until the keeper ends a sandbox, so that a server that is just coming back can decide."""
 PATIENCE = 5.0
 """Seconds that a keeper without server and sandboxes stays."""
+CLOCK_CHECK = 60.0
+"""Seconds after which the time is looked at again, because the clock may have been set."""
 
 _SANDBOX_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
@@ -103,7 +105,7 @@ class Keeper:
         self._leaving: int | None = None
         self._server: Server | None = None
         self._alone_since = time.monotonic()
-        self._ticking = False
+        self._wake_at = math.inf
 
     def run(self) -> None:
         """Adopt what lives, then serve until there is nothing to keep."""
@@ -215,6 +217,7 @@ class Keeper:
         (config,) = request.fds
         self._sandboxes[sandbox_id] = Sandbox.launch(self._around, request.fields, os.dup(config))
         self._starting[sandbox_id] = request.number
+        self._tick()
 
     def op_socket(self, request: Request) -> None:
         """Answer with a TCP socket inside the sandbox; no copy is kept."""
@@ -246,6 +249,7 @@ class Keeper:
 
     def op_extend(self, request: Request) -> protocol.Message:
         self._living(request.fields).extend(float(request.fields["ends_at"]))
+        self._tick()
         return {}
 
     def op_stop(self, request: Request) -> protocol.Message | None:
@@ -328,22 +332,23 @@ class Keeper:
     # -- time --------------------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Look at the clock now and then, as long as no server does."""
-        if self._ticking or self._server is not None:
-            return
+        """End what is over, leave if nobody needs us, and look again when the next end is due."""
         now = time.time()
         living = [sandbox for sandbox in self._sandboxes.values() if not sandbox.ended]
         for sandbox in living:
-            if sandbox.record.ends_at + GRACE <= now:
+            if sandbox.record.ends_at <= now:
                 sandbox.kill("expired")
-        if not living and time.monotonic() - self._alone_since >= PATIENCE:
+        if not living and self._server is None and time.monotonic() - self._alone_since >= PATIENCE:
             self._loop.stop()
-        next_end = min((sandbox.record.ends_at + GRACE - now for sandbox in living), default=PATIENCE)
-        self._ticking = True
-        self._loop.call_later(min(max(next_end, 0.1), PATIENCE), self._on_tick)
+        ends = [sandbox.record.ends_at - now for sandbox in living if sandbox.record.ends_at > now]
+        pause = min([*ends, PATIENCE if self._server is None else CLOCK_CHECK])
+        wake_at = time.monotonic() + max(pause, 0.01)
+        if wake_at < self._wake_at:
+            self._wake_at = wake_at
+            self._loop.call_later(max(pause, 0.01), self._on_timer)
 
-    def _on_tick(self) -> None:
-        self._ticking = False
+    def _on_timer(self) -> None:
+        self._wake_at = math.inf
         self._tick()
 
 

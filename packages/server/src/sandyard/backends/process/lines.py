@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ class Lines:
         self._fd: int | None = fd
         self._handle = handle
         self._rest = b""
-        loop.watch(fd, self._read)
+        loop.watch(fd, self._on_readable)
 
     def drain(self) -> None:
         """Handle what was written so far, and close."""
@@ -37,6 +37,9 @@ class Lines:
             os.close(self._fd)
             self._fd = None
 
+    def _on_readable(self) -> None:
+        self._read()
+
     def _read(self) -> bool:
         if self._fd is None:
             return False
@@ -47,9 +50,9 @@ class Lines:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             with contextlib.suppress(ValueError):
-                message = json.loads(line)
+                message: Any = json.loads(line)
                 if isinstance(message, dict):
-                    self._handle(message)
+                    self._handle(cast("dict[str, Any]", message))
         if not chunk or len(self._rest) > LINE_LIMIT:
             self.close()
         return bool(chunk)

@@ -50,8 +50,9 @@ class Record:
 def read(directory: Path) -> Record | None:
     """Return the directory's record, or None if there is none that can be read."""
     try:
-        fields = json.loads((directory / NAME).read_text())
-        return Record(**{**fields, "give_back": tuple(fields["give_back"])})
+        fields: dict[str, Any] = json.loads((directory / NAME).read_text())
+        fields["give_back"] = tuple(fields["give_back"])
+        return Record(**fields)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

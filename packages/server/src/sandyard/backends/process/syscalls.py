@@ -52,7 +52,7 @@ def _checked(result: int, what: str) -> int:
 
 def unshare(flags: int) -> None:
     """Move the calling process into new namespaces."""
-    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
+    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare user ns" if flags & NEWUSER else "unshare")
 
 
 def setns(fd: int, kind: int) -> None:
