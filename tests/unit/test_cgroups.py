@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandyard.backends.process.cgroups import Cgroups, Group, hierarchies
+from sandyard.backends.process.cgroupfs import hierarchies
+from sandyard.backends.process.cgroups import Cgroups, Group
 from sandyard.domain.specs import MEBIBYTE, Limits
 
 if TYPE_CHECKING:
@@ -86,6 +87,25 @@ def test_a_read_only_mount_is_not_reported_as_enforced(tmp_path: Path) -> None:
 def test_an_id_that_is_a_path_is_refused(sandbox_id: str) -> None:
     with pytest.raises(ValueError, match="sandbox id"):
         Cgroups("none", []).adopt(sandbox_id)
+
+
+@pytest.mark.promise("cgroups.limits")
+def test_the_files_of_version_2_get_the_limits_in_their_units(tmp_path: Path) -> None:
+    """A stand-in of plain files, for a machine whose controllers are all in version 1."""
+    files = ("memory.max", "memory.swap.max", "cpu.max", "pids.max", "memory.events", "memory.current")
+    for name in files:
+        (tmp_path / name).touch()
+    group = Group(dict.fromkeys(("memory", "cpu", "pids"), tmp_path))
+    group.limit(Limits(memory_bytes=256 * MEBIBYTE, cpus=1.5, processes=9))
+    assert {name: (tmp_path / name).read_text() for name in files[:4]} == {
+        "memory.max": str(256 * MEBIBYTE),
+        "memory.swap.max": "0",
+        "cpu.max": "150000 100000",
+        "pids.max": "9",
+    }
+    (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
+    (tmp_path / "memory.current").write_text("4096\n")
+    assert (group.oom_kills(), group.memory_bytes(), group.enter_paths) == (2, 4096, (tmp_path / "cgroup.procs",))
 
 
 # What follows uses the groups of this machine, which needs root or a delegated group.
