@@ -118,11 +118,15 @@ def env(data_dir: DataDirOption) -> None:
 
 
 @key_app.command("create")
-def key_create(data_dir: DataDirOption, name: Annotated[str, typer.Argument(help="To recognise it by.")] = "unnamed") -> None:
+def key_create(
+    data_dir: DataDirOption,
+    name: Annotated[str, typer.Argument(help="To recognise it by.")] = "unnamed",
+    owner: Annotated[str, typer.Option(help="Whose sandboxes and templates it opens.")] = "default",
+) -> None:
     """Make a key and show it, once."""
 
     async def work(keys: Keys) -> str:
-        _, text = await keys.create(name)
+        _, text = await keys.create(name, owner)
         return text
 
     typer.echo(_with_keys(data_dir, work))

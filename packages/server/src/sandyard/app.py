@@ -224,12 +224,12 @@ def _memory() -> _WholeBackend:
 
 
 def _process(settings: Settings, stack: AsyncExitStack) -> _WholeBackend:
-    from sandyard.backends.process import ProcessBackend  # noqa: PLC0415
+    from sandyard.backends.process.backend import ProcessBackend  # noqa: PLC0415
     from sandyard.egress import EgressProxy  # noqa: PLC0415
 
     egress = EgressProxy()
     stack.push_async_callback(egress.aclose)
-    return ProcessBackend(settings.data_dir, attach_egress=egress.attach, detach_egress=egress.detach)
+    return ProcessBackend(settings.data_dir, attach_egress=egress.attach, detach_egress=egress.detach, isolation=settings.isolation)
 
 
 async def _first_key(keys: Keys, path: Path) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_LINGER_BYTES = 16 * 1024 * 1024
+_LINGER_SECONDS = 2.0
 _log = structlog.get_logger("sandyard.api")
 
 
@@ -63,6 +65,7 @@ class BodyLimit:
         try:
             body = await self._read(scope, receive)
         except ApiError as error:
+            await _linger(receive)
             await reply(error, scope["request_id"], {"Connection": "close"})(scope, receive, send)
             return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -91,3 +94,14 @@ class BodyLimit:
 
     def _too_large(self) -> ApiError:
         return ApiError(TOO_LARGE, f"The body is larger than {self._limit // 1024} KiB")
+
+
+async def _linger(receive: Receive) -> None:
+    """Take in what is under way, within bounds: a client that is cut off while it sends would not read why."""
+    taken = 0
+    with anyio.move_on_after(_LINGER_SECONDS):
+        while taken < _LINGER_BYTES:
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return

@@ -1,0 +1,22 @@
+"""One platform per worker for the tests that need no platform of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.packages import write_agent
+from support.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+@pytest.fixture(scope="session")
+async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
+    """A platform on the memory back end, with the agent `echo` deployed."""
+    root = tmp_path_factory.mktemp("platform")
+    async with Platform(root / "data") as running:
+        await running.deploy(write_agent(root / "echo"))
+        yield running
