@@ -24,6 +24,7 @@ def main() -> None:
     The process that was started exits 0 once the keeper listens or another one does already; what forbids it stands on stderr.
     """
     data_dir = Path(sys.argv[1])
+    syscalls.close_from(3)  # uvloop's children inherit the server's descriptors, its lock among them
     os.umask(0o077)
     os.chdir("/")
     ready, done = os.pipe2(os.O_CLOEXEC)
