@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -68,8 +66,11 @@ class Platform:
         command += ["--backend", self.backend]
         command += [word for name in self.allow for word in ("--egress-allow", name)]
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, start_new_session=True)
-        env = await self._until_serving(self.process)
+            self.process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True
+            )
+        await self._until_ready(self.process)
+        env = await self.env()
         self.ports = (port(env["PPIO_API_URL"]), port(env["PPIO_SANDBOX_URL"]))
 
     @property
@@ -104,24 +105,15 @@ class Platform:
             await self.kill()
             raise HostError(f"sandyard serve did not end within {STOP_TIMEOUT:.0f} s of SIGTERM:\n{tail(self.log)}") from None
 
-    async def _until_serving(self, process: Process) -> dict[str, str]:
-        """Its own file says when it listens, and it is written by this very process."""
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            if process.returncode is not None:
-                raise HostError(f"sandyard serve ended with {process.returncode}:\n{tail(self.log)}")
-            if announced(self.data_dir).get("pid") == process.pid:
-                return await self.env()
-            await asyncio.sleep(0.02)
-        raise HostError(f"sandyard serve did not listen within {START_TIMEOUT:.0f} s:\n{tail(self.log)}")
-
-
-def announced(data_dir: Path) -> dict[str, Any]:
-    """Return what the running server says of itself, or nothing."""
-    try:
-        return json.loads((data_dir / "server.json").read_text())
-    except (OSError, ValueError):
-        return {}
+    async def _until_ready(self, process: Process) -> None:
+        """Wait for the one line that it prints when both listeners are open."""
+        assert process.stdout is not None
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT)
+        except TimeoutError:
+            raise HostError(f"sandyard serve was not ready within {START_TIMEOUT:.0f} s:\n{tail(self.log)}") from None
+        if not line:
+            raise HostError(f"sandyard serve ended with {await process.wait()}:\n{tail(self.log)}")
 
 
 def port(url: str) -> int:
