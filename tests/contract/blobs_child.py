@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandyard.blobs import ObjectBlobs
 from sandyard.blobs.conformance import content, stream
 from sandyard.domain.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 def say(line: str) -> None:
@@ -16,7 +20,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def half():
+async def half() -> AsyncIterator[bytes]:
     for _ in range(5):
         yield b"x" * 1_000_000
     say("half")

@@ -20,7 +20,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def write(store: SqliteStore, numbers: count) -> None:
+async def write(store: SqliteStore, numbers: count[int]) -> None:
     for number in numbers:
         await store.sandboxes.add(a_sandbox(number, output="x" * 1000))
         say(f"s{number}")

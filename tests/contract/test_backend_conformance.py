@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sandyard.backends.conformance import CASES, Subject, run_case
 from sandyard.backends.memory import GAPS, MemoryBackend
+from sandyard.backends.process.backend import ProcessBackend
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("backend.conformance", "backend.freeze", "backend.start_failed", "backend.concurrent")]
 
 
 @asynccontextmanager
-async def memory(tmp_path):
+async def memory(tmp_path: Path) -> AsyncGenerator[Subject]:
     backend = MemoryBackend()
     agents = tmp_path / "agents"
     agents.mkdir()
@@ -27,9 +32,7 @@ async def memory(tmp_path):
 
 
 @asynccontextmanager
-async def process(tmp_path):
-    from sandyard.backends.process.backend import ProcessBackend
-
+async def process(tmp_path: Path) -> AsyncGenerator[Subject]:
     data, agents = tmp_path / "data", tmp_path / "agents"
     data.mkdir(mode=0o700)
     agents.mkdir()
@@ -45,14 +48,11 @@ async def process(tmp_path):
 
 
 BACKENDS = {"memory": memory, "process": process}
-HAS_PROCESS = importlib.util.find_spec("sandyard.backends.process.backend") is not None
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_backend(backend, case, tmp_path):
-    if backend == "process" and not HAS_PROCESS:
-        pytest.skip("the process back end is not written yet")
+async def test_backend(backend: str, case: str, tmp_path: Path) -> None:
     async with BACKENDS[backend](tmp_path) as subject:
         if CASES[case].needs in subject.gaps:
             pytest.skip(f"a known gap of this back end: {CASES[case].needs}")

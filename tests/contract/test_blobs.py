@@ -22,7 +22,7 @@ CHILD = Path(__file__).with_name("blobs_child.py")
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("place", ["directory", "memory"])
-async def test_blobs(case, place, tmp_path):
+async def test_blobs(case: str, place: str, tmp_path: Path) -> None:
     await run_case(CASES[case], ObjectBlobs.memory() if place == "memory" else ObjectBlobs.local(tmp_path / "blobs"))
 
 
@@ -30,20 +30,21 @@ def files(directory: Path) -> list[str]:
     return [path.name for path in directory.rglob("*") if path.is_file()]
 
 
-async def test_the_directory_is_closed_to_others(tmp_path):
+async def test_the_directory_is_closed_to_others(tmp_path: Path) -> None:
     ObjectBlobs.local(tmp_path / "blobs")
     assert stat.S_IMODE((tmp_path / "blobs").stat().st_mode) == 0o700
 
 
-async def test_a_put_that_failed_leaves_no_file(tmp_path):
+async def test_a_put_that_failed_leaves_no_file(tmp_path: Path) -> None:
     blobs = ObjectBlobs.local(tmp_path)
     with pytest.raises(ValueError, match="left"):
         await blobs.put("a/b", stream([b"x" * 1_000_000] * 5, ValueError("left")))
     assert files(tmp_path) == []
 
 
-async def test_what_a_killed_server_was_writing_is_removed(tmp_path):
+async def test_what_a_killed_server_was_writing_is_removed(tmp_path: Path) -> None:
     child = await asyncio.create_subprocess_exec(sys.executable, CHILD, "hang", tmp_path, stdout=asyncio.subprocess.PIPE)
+    assert child.stdout is not None
     async with asyncio.timeout(30):
         assert await child.stdout.readline() == b"half\n"
         child.kill()
@@ -53,7 +54,7 @@ async def test_what_a_killed_server_was_writing_is_removed(tmp_path):
     assert files(tmp_path) == []
 
 
-async def test_large_blobs_take_constant_memory(tmp_path):
+async def test_large_blobs_take_constant_memory(tmp_path: Path) -> None:
     blobs = ObjectBlobs.local(tmp_path)
     piece = b"x" * 1_000_000
     await blobs.put("warm", stream([piece] * 20))
@@ -64,7 +65,7 @@ async def test_large_blobs_take_constant_memory(tmp_path):
 
 
 @pytest.mark.promise("store.full_disk")
-def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o size=4m tmpfs {tmp_path} && exec {sys.executable} {CHILD} fill {tmp_path}"
     run = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False
@@ -75,7 +76,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path):
     assert run.stdout == "full\nkept\n"
 
 
-async def test_a_place_that_cannot_be_made_is_named(tmp_path):
+async def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreUnavailable, match="Not a directory"):
         ObjectBlobs.local(tmp_path / "file" / "blobs")

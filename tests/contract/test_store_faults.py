@@ -22,10 +22,11 @@ CHILD = Path(__file__).with_name("store_child.py")
 
 
 @pytest.mark.promise("store.acknowledged_rows_survive")
-async def test_a_killed_server_loses_no_acknowledged_row(tmp_path):
+async def test_a_killed_server_loses_no_acknowledged_row(tmp_path: Path) -> None:
     path = tmp_path / "sandyard.db"
     child = await asyncio.create_subprocess_exec(sys.executable, CHILD, "write", path, stdout=asyncio.subprocess.PIPE)
-    acknowledged = []
+    assert child.stdout is not None
+    acknowledged: list[str] = []
     async with asyncio.timeout(30):
         while len(acknowledged) < 500:
             acknowledged.append((await child.stdout.readline()).decode().strip())
@@ -39,7 +40,7 @@ async def test_a_killed_server_loses_no_acknowledged_row(tmp_path):
 
 
 @pytest.mark.promise("store.full_disk")
-def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path):
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o size=1m tmpfs {tmp_path} && exec {sys.executable} {CHILD} fill {tmp_path}/sandyard.db"
     run = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False
@@ -54,7 +55,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path):
 
 
 @pytest.mark.promise("store.newer_database")
-async def test_a_newer_database_is_refused_and_left_alone(tmp_path):
+async def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "sandyard.db"
     await (await SqliteStore.open(path)).close()
     with sqlite3.connect(path) as connection:
@@ -66,14 +67,14 @@ async def test_a_newer_database_is_refused_and_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
-async def test_a_damaged_database_is_named(tmp_path):
+async def test_a_damaged_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "sandyard.db"
     path.write_bytes(b"this is no database" * 1000)
     with pytest.raises(StoreUnavailable, match="is damaged"):
         await SqliteStore.open(path)
 
 
-async def test_a_place_that_cannot_be_written_is_named(tmp_path):
+async def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="No such file or directory"):
         await SqliteStore.open(tmp_path / "absent" / "sandyard.db")
     (tmp_path / "directory").mkdir()
@@ -82,7 +83,7 @@ async def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_read_only_database_is_named(tmp_path):
+async def test_a_read_only_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "sandyard.db"
     await (await SqliteStore.open(path)).close()
     path.chmod(0o400)
@@ -90,7 +91,7 @@ async def test_a_read_only_database_is_named(tmp_path):
         await SqliteStore.open(path)
 
 
-async def test_a_database_that_another_program_holds_is_waited_for(tmp_path):
+async def test_a_database_that_another_program_holds_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "sandyard.db"
     store = await SqliteStore.open(path)
     other = sqlite3.connect(path, isolation_level=None)
@@ -106,7 +107,7 @@ async def test_a_database_that_another_program_holds_is_waited_for(tmp_path):
     await store.close()
 
 
-async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path):
+async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "sandyard.db")
     tasks = [asyncio.create_task(store.sandboxes.add(a_sandbox(number))) for number in range(50)]
     await asyncio.sleep(0)
@@ -118,7 +119,7 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path):
     await store.close()
 
 
-async def test_two_servers_open_a_new_database_at_once(tmp_path):
+async def test_two_servers_open_a_new_database_at_once(tmp_path: Path) -> None:
     stores = await asyncio.gather(*(SqliteStore.open(tmp_path / "sandyard.db") for _ in range(8)))
     await stores[0].sandboxes.add(a_sandbox())
     for store in stores:
@@ -126,12 +127,16 @@ async def test_two_servers_open_a_new_database_at_once(tmp_path):
         await store.close()
 
 
-async def test_the_database_is_readable_by_the_owner_only_and_closed_for_good(tmp_path):
+def modes(directory: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+
+
+async def test_the_database_is_readable_by_the_owner_only_and_closed_for_good(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "sandyard.db")
     await store.sandboxes.add(a_sandbox())
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+    assert set(modes(tmp_path).values()) == {0o600}
     await store.close()
     await store.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["sandyard.db"]
+    assert modes(tmp_path) == {"sandyard.db": 0o600}
     with pytest.raises(StoreUnavailable, match="is closed"):
         await store.sandboxes.get("s0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import stat
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,12 +15,11 @@ from sandyard.domain.errors import StoreUnavailable
 from sandyard.services.keys import REFRESH_SECONDS, Keys, is_platform_key
 from sandyard.store import SqliteStore
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
 
 
 class Time:
@@ -31,25 +31,29 @@ class Time:
 
 
 @pytest.fixture
-async def store(tmp_path):
+async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
     store = await SqliteStore.open(tmp_path / "sandyard.db")
     yield store
     await store.close()
 
 
-async def until(true) -> None:
+async def until(true: Callable[[], bool]) -> None:
     """Wait until the server's own watching has seen it; nothing announces that to a caller."""
     async with asyncio.timeout(5):
         while not true():  # noqa: ASYNC110 (no event to wait for, see above)
             await asyncio.sleep(0.02)
 
 
-async def open_keys(store, tmp_path) -> Keys:
+def everything_in(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
+
+
+async def open_keys(store: SqliteStore, tmp_path: Path) -> Keys:
     return await Keys.open(store.keys, Time(), tmp_path / "secrets")
 
 
 @pytest.mark.promise("store.keys_hashed")
-async def test_a_new_key_is_known_in_both_spellings_and_stored_in_none(store, tmp_path):
+async def test_a_new_key_is_known_in_both_spellings_and_stored_in_none(store: SqliteStore, tmp_path: Path) -> None:
     keys = await open_keys(store, tmp_path)
     row, text = await keys.create("laptop", owner="ann")
     body = text.removeprefix("sk-")
@@ -57,23 +61,22 @@ async def test_a_new_key_is_known_in_both_spellings_and_stored_in_none(store, tm
     assert row.hint == body[-4:]
     assert body not in repr(await keys.list())
     await store.close()
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or body.encode() not in path.read_bytes()
+    assert body.encode() not in everything_in(tmp_path)
 
 
-async def test_a_key_is_known_to_the_next_server(store, tmp_path):
+async def test_a_key_is_known_to_the_next_server(store: SqliteStore, tmp_path: Path) -> None:
     _, text = await (await open_keys(store, tmp_path)).create("laptop")
     assert (await open_keys(store, tmp_path)).owner_of(text) == "default"
 
 
-async def test_without_the_pepper_the_rows_know_no_key(store, tmp_path):
+async def test_without_the_pepper_the_rows_know_no_key(store: SqliteStore, tmp_path: Path) -> None:
     _, text = await (await open_keys(store, tmp_path)).create("laptop")
     stranger = await Keys.open(store.keys, Time(), tmp_path / "elsewhere")
     assert stranger.owner_of(text) is None
 
 
 @pytest.mark.promise("store.keys_revoked")
-async def test_revoking_acts_at_once_and_only_once(store, tmp_path):
+async def test_revoking_acts_at_once_and_only_once(store: SqliteStore, tmp_path: Path) -> None:
     keys = await open_keys(store, tmp_path)
     row, text = await keys.create("laptop")
     assert await keys.revoke(row.id)
@@ -84,7 +87,7 @@ async def test_revoking_acts_at_once_and_only_once(store, tmp_path):
 
 
 @pytest.mark.promise("store.keys_revoked")
-async def test_what_another_process_does_to_keys_acts_within_a_second(store, tmp_path):
+async def test_what_another_process_does_to_keys_acts_within_a_second(store: SqliteStore, tmp_path: Path) -> None:
     keys = await open_keys(store, tmp_path)
     other_store = await SqliteStore.open(tmp_path / "sandyard.db")
     other = await open_keys(other_store, tmp_path)
@@ -101,7 +104,7 @@ async def test_what_another_process_does_to_keys_acts_within_a_second(store, tmp
         await other_store.close()
 
 
-async def test_an_unknown_key_may_be_new_and_is_looked_up_once(store, tmp_path):
+async def test_an_unknown_key_may_be_new_and_is_looked_up_once(store: SqliteStore, tmp_path: Path) -> None:
     keys = await open_keys(store, tmp_path)
     other = await open_keys(store, tmp_path)
     _, text = await other.create("new")
@@ -112,7 +115,7 @@ async def test_an_unknown_key_may_be_new_and_is_looked_up_once(store, tmp_path):
     assert await keys.find("nonsense") is None
 
 
-async def test_keys_that_were_read_stay_known_while_the_database_is_away(store, tmp_path):
+async def test_keys_that_were_read_stay_known_while_the_database_is_away(store: SqliteStore, tmp_path: Path) -> None:
     keys = await open_keys(store, tmp_path)
     _, text = await keys.create("laptop")
     await store.close()
@@ -121,14 +124,14 @@ async def test_keys_that_were_read_stay_known_while_the_database_is_away(store, 
     assert keys.owner_of(text) == "default"
 
 
-async def test_the_pepper_is_readable_by_the_owner_only(store, tmp_path):
+async def test_the_pepper_is_readable_by_the_owner_only(store: SqliteStore, tmp_path: Path) -> None:
     await open_keys(store, tmp_path)
     assert stat.S_IMODE((tmp_path / "secrets" / "pepper").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
 
 
 @given(st.from_regex(r"(sk-|e2b_)[0-9a-f]{40}", fullmatch=True))
-def test_the_form_of_a_key_is_recognised(text):
+def test_the_form_of_a_key_is_recognised(text: str) -> None:
     assert is_platform_key(text)
     assert not is_platform_key(text + "0")
     assert not is_platform_key(" " + text)
@@ -136,5 +139,5 @@ def test_the_form_of_a_key_is_recognised(text):
 
 
 @pytest.mark.parametrize("text", ["", "sk-", "sk-proj-abc", "SK-" + "0" * 40, "sk-" + "G" * 40, "sk-" + "0" * 39])
-def test_keys_of_others_are_not_taken_for_ours(text):
+def test_keys_of_others_are_not_taken_for_ours(text: str) -> None:
     assert not is_platform_key(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,14 +14,12 @@ from sandyard.domain.sandboxes import SandboxState
 from sandyard.services.secrets_dir import create_once
 from sandyard.services.tokens import Tokens
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.anyio
 
 ROUTE = Route(sandbox_id="s1", owner="ann", agent="hello", state=SandboxState.RUNNING, access_token="x")
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
 
 
 class Time:
@@ -32,16 +31,16 @@ class Time:
 
 
 @pytest.fixture
-def time():
+def time() -> Time:
     return Time()
 
 
 @pytest.fixture
-async def tokens(tmp_path, time):
+async def tokens(tmp_path: Path, time: Time) -> Tokens:
     return await Tokens.open(tmp_path / "secrets", time)
 
 
-async def test_an_access_token_is_stable_and_belongs_to_one_sandbox(tokens, tmp_path, time):
+async def test_an_access_token_is_stable_and_belongs_to_one_sandbox(tokens: Tokens, tmp_path: Path, time: Time) -> None:
     again = await Tokens.open(tmp_path / "secrets", time)
     stranger = await Tokens.open(tmp_path / "elsewhere", time)
     assert tokens.access_token("s1") == again.access_token("s1")
@@ -49,7 +48,7 @@ async def test_an_access_token_is_stable_and_belongs_to_one_sandbox(tokens, tmp_
 
 
 @pytest.mark.promise("store.internal_token")
-async def test_an_internal_token_says_for_whom_the_request_is(tokens, tmp_path, time):
+async def test_an_internal_token_says_for_whom_the_request_is(tokens: Tokens, tmp_path: Path, time: Time) -> None:
     claims = tokens.verify(tokens.internal_token(ROUTE))
     assert claims.pop("jti")
     assert claims == {
@@ -66,7 +65,7 @@ async def test_an_internal_token_says_for_whom_the_request_is(tokens, tmp_path, 
     assert restarted.verify(tokens.internal_token(ROUTE))["sub"] == "ann"
 
 
-async def test_the_same_token_is_given_out_until_a_minute_before_its_end(tokens, time):
+async def test_the_same_token_is_given_out_until_a_minute_before_its_end(tokens: Tokens, time: Time) -> None:
     first = tokens.internal_token(ROUTE)
     time.seconds += 239
     assert tokens.internal_token(ROUTE) == first
@@ -79,7 +78,7 @@ async def test_the_same_token_is_given_out_until_a_minute_before_its_end(tokens,
         tokens.verify(first)
 
 
-async def test_foreign_and_broken_tokens_are_refused(tokens, tmp_path, time):
+async def test_foreign_and_broken_tokens_are_refused(tokens: Tokens, tmp_path: Path, time: Time) -> None:
     stranger = await Tokens.open(tmp_path / "elsewhere", time)
     good = tokens.internal_token(ROUTE)
     header, payload, signature = good.split(".")
@@ -97,13 +96,16 @@ async def test_foreign_and_broken_tokens_are_refused(tokens, tmp_path, time):
             tokens.verify(bad)
 
 
-async def test_secrets_are_readable_by_the_owner_only(tokens, tmp_path):
+async def test_secrets_are_readable_by_the_owner_only(tokens: Tokens, tmp_path: Path) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "secrets").iterdir()}
     assert modes == {"access_token_secret": 0o600, "internal_token_key.pem": 0o600}
 
 
-def test_many_that_create_a_secret_at_once_agree(tmp_path):
+def test_many_that_create_a_secret_at_once_agree(tmp_path: Path) -> None:
+    def create(number: int) -> bytes:
+        return create_once(tmp_path / "secret", lambda: b"%d" % number)
+
     with ThreadPoolExecutor(16) as pool:
-        contents = list(pool.map(lambda number: create_once(tmp_path / "secret", lambda: b"%d" % number), range(64)))
+        contents = list(pool.map(create, range(64)))
     assert len(set(contents)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]

@@ -100,6 +100,10 @@ class Subject:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
+    async def give(self, sandbox_id: str, seconds: float) -> None:
+        """Let a sandbox end `seconds` from now."""
+        await self.backend.extend(sandbox_id, time.time() + seconds)
+
     async def living(self) -> dict[str, bool]:
         """Return the ids that live, each with whether it is frozen."""
         return {found.sandbox_id: found.frozen for found in await self.backend.list()}
@@ -269,7 +273,7 @@ async def a_stop_cuts_connections(subject: Subject) -> None:
 @_case()
 async def a_sandbox_ends_at_its_time(subject: Subject) -> None:
     sandbox = await subject.start()
-    exited = await _exit_after(subject, subject.backend.extend(sandbox, time.time() + 0.2))
+    exited = await _exit_after(subject, subject.give(sandbox, 0.2))
     assert exited.sandbox_id == sandbox
     assert exited.reason
     assert await subject.living() == {}
@@ -278,9 +282,9 @@ async def a_sandbox_ends_at_its_time(subject: Subject) -> None:
 @_case()
 async def a_sandbox_lives_on_when_its_time_is_extended(subject: Subject) -> None:
     first, second = await subject.start("c1"), await subject.start("c2")
-    await subject.backend.extend(first, time.time() + 1)
-    await subject.backend.extend(first, time.time() + 60)
-    exited = await _exit_after(subject, subject.backend.extend(second, time.time() + 1.2))
+    await subject.give(first, 1)
+    await subject.give(first, 60)
+    exited = await _exit_after(subject, subject.give(second, 1.2))
     assert exited.sandbox_id == second
     assert await subject.ask(first) == "hello"
 
