@@ -105,6 +105,7 @@ class Back(asyncio.Protocol):
             self._transport.abort()
         elif self._raw:
             exchange.response_data(data)
+            exchange.flush_response()
         else:
             self._feed(exchange, data)
 
@@ -154,8 +155,10 @@ class Back(asyncio.Protocol):
             exchange.response_end()
         elif self._spoiled:
             exchange.back_broke()
-        elif self._raw and rest:
-            exchange.response_data(rest)
+        else:
+            if rest:
+                exchange.response_data(rest)
+            exchange.flush_response()
 
     def on_message_begin(self) -> None:
         if self._ended or self.exchange is None:

@@ -9,7 +9,6 @@ connection, so that a cut stream never looks like a whole one.
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 from sandkit.wire.errors import AGENT_TIMEOUT, ApiError
@@ -17,7 +16,7 @@ from sandyard.domain.errors import PortClosed, SandboxGone
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.specs import AGENT_PORT
 from sandyard.ingress import routing
-from sandyard.ingress.heads import body_too_large, render_request, render_response, request_id_of
+from sandyard.ingress.heads import body_too_large, new_request_id, render_request, render_response, request_id_of
 from sandyard.ingress.replies import CONTINUE, LAST_CHUNK, chunk, error_reply
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Exchange:
 
     def __init__(self, plane: Plane, front: Front, head: RequestHead) -> None:
         self.head = head
-        self.request_id = request_id_of(head) or os.urandom(16).hex().encode()
+        self.request_id = request_id_of(head) or new_request_id()
         self.request_done = not head.has_body
         self._plane = plane
         self._front = front
@@ -45,7 +44,9 @@ class Exchange:
         self._back: Back | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._outgoing = b""
+        self._request_head = b""
+        self._outgoing: list[bytes] = []
+        self._incoming: list[bytes] = []
         self._early: list[bytes] = []
         self._received = 0
         self._response: ResponseHead | None = None
@@ -62,7 +63,7 @@ class Exchange:
         try:
             target = self._target = routing.find_target(self.head, plane.catalog)
             route = routing.admit(self.head, target, plane.catalog, plane.owner_of)
-            self._outgoing = self._render(target, route)
+            self._request_head = self._render(target, route)
         except ApiError as error:
             self.fail(error)
             return
@@ -99,10 +100,18 @@ class Exchange:
 
     def _send(self, data: bytes) -> None:
         if self._back is not None and (self._raw or not self.head.websocket):
-            self._back.write(data)
+            self._outgoing.append(data)
+            if not self._front.feeding:
+                self.flush_request()
         else:
             self._early.append(data)
             self._front.pause_reading()
+
+    def flush_request(self) -> None:
+        """Write what one read of the client's connection has yielded: one system call, one packet."""
+        pieces, self._outgoing = self._outgoing, []
+        if pieces and self._back is not None:
+            self._back.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def client_left(self) -> None:
         """The client's connection is gone: so is, at once, the one to the sandbox."""
@@ -137,19 +146,20 @@ class Exchange:
             return
         self._back = back
         back.begin(self)
-        back.write(self._outgoing)
+        self._outgoing = [self._request_head]
         if not self._front.writable:
             back.pause_reading()
         if self.head.expects_continue and not self._early and not self.request_done:
             self._front.write(CONTINUE)
         if not self.head.websocket:
-            self._flush_early()
+            self._send_early()
+        if not self._front.feeding:
+            self.flush_request()
         self._watch_response()
 
-    def _flush_early(self) -> None:
+    def _send_early(self) -> None:
         early, self._early = self._early, []
-        for data in early:
-            self._send(data)
+        self._outgoing += early
         self._front.resume_reading()
 
     def _watch_response(self) -> None:
@@ -172,25 +182,33 @@ class Exchange:
             return
         if head.status < 200:
             if head.status != 100 and self.head.minor == 1:
-                self._front.write(render_response(head, request_id=self.request_id, chunked=False, close=False, minor=1))
+                self._incoming.append(render_response(head, request_id=self.request_id, chunked=False, close=False, minor=1))
             return
         self._response = head
         delimited = head.bodiless or head.length is not None or self.head.method == b"HEAD"
         self._rechunk = not delimited and self.head.minor == 1
         self._close = self._plane.draining or not self.head.keep_alive or self.head.websocket or not (delimited or self._rechunk)
-        self._front.write(
+        self._incoming.append(
             render_response(head, request_id=self.request_id, chunked=self._rechunk, close=self._close, minor=self.head.minor)
         )
 
     def _switch(self, head: ResponseHead) -> None:
         self._response = head
         self._raw = True
-        self._front.write(render_response(head, request_id=self.request_id, chunked=False, close=False, minor=1))
+        self._incoming.append(render_response(head, request_id=self.request_id, chunked=False, close=False, minor=1))
+        self.flush_response()
         self._front.relay()
-        self._flush_early()
+        self._send_early()
+        self.flush_request()
 
     def response_data(self, data: bytes) -> None:
-        self._front.write(chunk(data) if self._rechunk else data)
+        self._incoming.append(chunk(data) if self._rechunk else data)
+
+    def flush_response(self) -> None:
+        """Write what one read of the sandbox's connection has yielded."""
+        pieces, self._incoming = self._incoming, []
+        if pieces:
+            self._front.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def response_end(self) -> None:
         response = self._response
@@ -198,7 +216,8 @@ class Exchange:
         if back is not None:
             back.release(reusable=response is not None and response.keep_alive and self.request_done)
         if self._rechunk:
-            self._front.write(LAST_CHUNK)
+            self._incoming.append(LAST_CHUNK)
+        self.flush_response()
         self._finish()
         self._front.exchange_over(self, keep=self.request_done and not self._close)
 
@@ -261,6 +280,7 @@ class Exchange:
         if self._response is not None:
             self._cut()
             return
+        self.flush_response()
         keep = self.request_done and self.head.keep_alive and not self.head.websocket and not self._plane.draining
         self._front.write(
             error_reply(
@@ -276,6 +296,7 @@ class Exchange:
 
     def _cut(self) -> None:
         response = self._response
+        self.flush_response()
         self._finish()
         self._front.cut(reset=response is not None and response.length is None and not self._rechunk)
 

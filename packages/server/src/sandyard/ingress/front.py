@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections import deque
@@ -14,7 +13,7 @@ import httptools
 
 from sandkit.wire.errors import HEADERS_TOO_LARGE, INVALID_REQUEST, REQUEST_TIMEOUT, UNAVAILABLE, ApiError
 from sandyard.ingress.exchange import Exchange
-from sandyard.ingress.heads import inspect_request
+from sandyard.ingress.heads import inspect_request, new_request_id
 from sandyard.ingress.replies import error_reply
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ class Front(asyncio.Protocol):
 
     def __init__(self, plane: Plane, fronts: set[Front]) -> None:
         self.writable = True
+        self.feeding = False
         self.gone = asyncio.Event()
         self._plane = plane
         self._fronts = fronts
@@ -50,6 +50,8 @@ class Front(asyncio.Protocol):
         self._receiving: Exchange | None = None
         self._in_head = False
         self._head_bytes = 0
+        self._read_bytes = 0
+        self._header_bytes = 0
         self._url = b""
         self._headers: list[Header] = []
         self._priming = False
@@ -183,8 +185,8 @@ class Front(asyncio.Protocol):
     # --- parsing
 
     def _feed(self, data: bytes) -> None:
-        if self._in_head or self._receiving is None:
-            self._head_bytes += len(data)
+        self._read_bytes = len(data)
+        self.feeding = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -194,9 +196,13 @@ class Front(asyncio.Protocol):
             self._bad(cause if isinstance(cause, ApiError) else ApiError(INVALID_REQUEST, "This is not well-formed HTTP/1.1"))
         else:
             self._watch_request()
+        self.feeding = False
+        if self._active is not None:
+            self._active.flush_request()
 
     def _watch_request(self) -> None:
         if self._in_head:
+            self._head_bytes += self._read_bytes
             if self._head_bytes > self._plane.limits.head_bytes:
                 self._bad(_headers_too_large(self._plane))
             elif self._active is None and self._waiting is not Wait.HEAD:
@@ -227,7 +233,7 @@ class Front(asyncio.Protocol):
         if self._active is not None:
             self.pause_reading()
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = 0 if self._active is None else -self._read_bytes  # what came before the head in this read is none of it
         self._url, self._headers = b"", []
         self._header_bytes = 0
 
@@ -287,7 +293,7 @@ class Front(asyncio.Protocol):
             self._refuse(error)
 
     def _refuse(self, error: ApiError) -> None:
-        self.write(error_reply(error, request_id=os.urandom(16).hex().encode(), sandbox_id=None, close=True, head_only=False))
+        self.write(error_reply(error, request_id=new_request_id(), sandbox_id=None, close=True, head_only=False))
         self._linger()
 
     def _end(self, failure: ApiError | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import random
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ def inspect_request(method: bytes, target: bytes, version: str, headers: list[He
 
 def _is_websocket(method: bytes, minor: int, nominated: frozenset[bytes], special: dict[bytes, list[bytes]]) -> bool:
     """Tell whether this asks for the one protocol that we switch to; h2c would carry requests past our checks."""
-    return minor == 1 and method == b"GET" and b"upgrade" in nominated and _tokens(special.get(b"upgrade", [])) == {b"websocket"}
+    return minor == 1 and method == b"GET" and b"upgrade" in nominated and _tokens(special.get(b"upgrade", [])) == frozenset({b"websocket"})
 
 
 def _check_line(method: bytes, version: str, headers: list[Header], limits: IngressLimits) -> None:
@@ -209,6 +210,10 @@ def request_id_of(head: RequestHead) -> bytes | None:
     """Return the caller's own request id if it is sane, else None."""
     values = head.special.get(b"x-request-id")
     return values[0] if values and len(values) == 1 and _REQUEST_ID.fullmatch(values[0]) else None
+
+
+def new_request_id() -> bytes:
+    return b"%032x" % random.getrandbits(128)  # a name, not a secret
 
 
 def bearer_of(value: bytes) -> str | None:
