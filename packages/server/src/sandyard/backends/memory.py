@@ -30,7 +30,7 @@ APP = "/app"
 END_SECONDS = 5.0
 """How long an agent may take to stand still or to end: only one whose loop is blocked by its own code takes longer."""
 
-GAPS = frozenset({"output", "survives_server", "own_environment"})
+GAPS = frozenset({"output", "own_environment"})
 """What the conformance suite does not ask of this back end: what agents print goes where the server prints; agents die with the
 server; `spec.env`, `spec.limits` and `spec.egress` are not applied."""
 
