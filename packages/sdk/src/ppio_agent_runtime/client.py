@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ppio_sandbox.agent_runtime import client
-from ppio_sandbox.agent_runtime.client import __all__  # pyright: ignore[reportUnsupportedDunderAll]
+
+__all__ = list(client.__all__)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

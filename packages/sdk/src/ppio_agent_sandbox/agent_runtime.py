@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ppio_sandbox import agent_runtime
-from ppio_sandbox.agent_runtime import __all__  # pyright: ignore[reportUnsupportedDunderAll]
+
+__all__ = list(agent_runtime.__all__)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppio_sandbox.agent_runtime.runtime.replies import too_large
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
+_YOUTH_SECONDS = 0.002
+
+
 class ClientLeftError(Exception):
     """The client has closed the connection; nobody reads an answer."""
 
@@ -24,7 +27,7 @@ class ClientLeftError(Exception):
 class Exchange:
     """A request (`scope`, its body) and where its answer goes. Times are in seconds."""
 
-    __slots__ = ("_done", "_handle", "_send", "_task", "_watcher", "left", "receive", "request_id", "scope", "started")
+    __slots__ = ("_done", "_send", "_watcher", "left", "receive", "request_id", "scope", "started", "task")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -34,8 +37,7 @@ class Exchange:
         self.receive = receive
         self._send = send
         self._done = False
-        self._task: asyncio.Task[Any] | None = None
-        self._handle: asyncio.Handle | None = None
+        self.task = asyncio.current_task()
         self._watcher: asyncio.Task[None] | None = None
 
     def elapsed(self) -> float:
@@ -64,12 +66,6 @@ class Exchange:
             raise too_large(limit)
         return b"".join((*parts, body)) if parts else body
 
-    def watch(self) -> None:
-        """From now on a client that leaves cancels this task. The body must have been read."""
-        self._task = asyncio.current_task()
-        # The watcher costs a task; work that never waits is done before it would start.
-        self._handle = asyncio.get_running_loop().call_soon(self._start_watcher)
-
     async def send(self, reply: Reply) -> None:
         """Send a whole answer."""
         await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
@@ -91,24 +87,46 @@ class Exchange:
         await application(self.scope, self.receive, self._send)
         self._done = True
 
+    def watch(self) -> None:
+        """From now on a client that leaves cancels the task, unless the exchange is done. The body must have been read."""
+        if not self._done:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
     async def close(self) -> None:
         """End the watch."""
         self._done = True
-        if self._handle is not None:
-            self._handle.cancel()
+        self.task = None  # it holds the context, that the invocation, that this: no cycle is left to the collector
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait((self._watcher,))
 
-    def _start_watcher(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
-
     async def _watch(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        if not self._done and self._task is not None:  # servers also say "disconnect" once the answer is complete
+        if not self._done and self.task is not None:  # servers also say "disconnect" once the answer is complete
             self.left = True
-            self._task.cancel()
+            self.task.cancel()
+
+
+class Watch:
+    """Starts the watchers of exchanges, late and together: most requests are done before a watcher would be of any use."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._young: list[Exchange] = []
+
+    def over(self, exchange: Exchange) -> None:
+        """Watch over `exchange`, whose body has been read, if it is not done within `_YOUTH_SECONDS`."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop or not self._young:
+            self._loop, self._young = loop, []
+            loop.call_later(_YOUTH_SECONDS, self._start)
+        self._young.append(exchange)
+
+    def _start(self) -> None:
+        young, self._young = self._young, []
+        for exchange in young:
+            exchange.watch()
 
 
 def _request_id(scope: Scope) -> str:
@@ -116,4 +134,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return value.decode()
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()  # not from a generator in memory: agents are also forked

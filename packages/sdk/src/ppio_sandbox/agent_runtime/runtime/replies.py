@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -48,8 +47,7 @@ def too_large(limit: int) -> RequestError:
     return RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message, [(b"connection", b"close")])
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A whole answer."""
 
     status: int
@@ -57,8 +55,7 @@ class Reply:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class StreamReply:
+class StreamReply(NamedTuple):
     """An answer in server-sent events: the frame `first`, and then `rest`, to be closed by whoever sends it."""
 
     first: bytes

@@ -12,7 +12,7 @@ import orjson
 
 from ppio_sandbox.agent_runtime.exceptions import RuntimeError as AgentRuntimeError
 from ppio_sandbox.agent_runtime.runtime.context import AgentRuntimeContext
-from ppio_sandbox.agent_runtime.runtime.exchange import ClientLeftError, Exchange
+from ppio_sandbox.agent_runtime.runtime.exchange import ClientLeftError, Exchange, Watch
 from ppio_sandbox.agent_runtime.runtime.health import UNHEALTHY, Health
 from ppio_sandbox.agent_runtime.runtime.invocation import Invocation
 from ppio_sandbox.agent_runtime.runtime.models import RequestContext, RuntimeConfig
@@ -41,6 +41,7 @@ class AgentRuntimeServer:
         self.config = config or RuntimeConfig()
         self._handler: Handler | None = None
         self._health = Health()
+        self._watch = Watch()
         self._middlewares: list[Callable[..., Any]] = []
 
     def set_entrypoint_handler(self, func: Callable[..., Any]) -> None:
@@ -155,7 +156,7 @@ class AgentRuntimeServer:
             raise _no_entrypoint()
         invocation = Invocation(exchange, await read(self.config.max_request_size))
         AgentRuntimeContext.defer(invocation.context)
-        exchange.watch()
+        self._watch.over(exchange)
         result = await self._handler(invocation.request, invocation.context, self._threads)
         streams = is_stream(result)
         wish = invocation.stream
