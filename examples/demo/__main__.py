@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from examples.demo.chapters import CHAPTERS, Stage, close
-from examples.demo.host import HostError, ModelServer, Platform, tail
+from examples.demo.host import BIN, HostError, ModelServer, Platform, run, tail
 from examples.demo.story import Story, StoryBrokenError
 from rich.console import Console
 
@@ -79,6 +79,9 @@ async def tell(story: Story, cast: Cast, *, keep: bool) -> None:
     cast.platform.allow = [address_of(variables.get("OPENAI_BASE_URL", "https://api.openai.com/v1"))]
     with story.step(f"sandyard serve --data-dir … --egress-allow {cast.platform.allow[0]}"):
         await cast.platform.start()
+    with story.step("sandyard doctor: the isolation that this machine gives"):
+        isolation = await run(str(BIN / "sandyard"), "doctor", "--backend", cast.platform.backend, env=dict(os.environ))
+    story.quote(isolation)
     env = await cast.platform.env()
     config = ClientConfig(sandbox_url=env["PPIO_SANDBOX_URL"])
     async with AgentRuntimeClient(api_key=env["PPIO_API_KEY"], base_url=env["PPIO_API_URL"], config=config) as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,24 +60,24 @@ class Stage:
 
 async def deploy(stage: Stage) -> None:
     stage.story.chapter("From folders to templates")
+    cli = str(BIN / "ppio-sandbox-cli")
     for name, folder in AGENTS.items():
+        copy = stage.platform.data_dir.parent / "agents" / name  # the command writes the template's id into agent.yaml
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
         with stage.story.step(f"ppio-sandbox-cli agent deploy examples/{folder.relative_to(EXAMPLES)}"):
-            answer = await run(str(BIN / "ppio-sandbox-cli"), "agent", "deploy", str(folder), "--json", env={**os.environ, **stage.env})
-        told = json.loads(answer.splitlines()[-1])
-        stage.story.check(
-            told["status"] == "ready", f"{name} is template {told['template_id']}: its dependencies are in, it has answered once"
-        )
+            told = json.loads(await run(cli, "agent", "deploy", str(copy), "--json", env={**os.environ, **stage.env}))
+        stage.story.check(told["phase"] == "deployed", f"{name} is template {told['template_id']}: built, and it has answered once")
     names = {template.name for template in await stage.client.list_templates()}
     stage.story.check(names == set(AGENTS), f"The client lists {', '.join(sorted(names))}")
 
 
 async def ask(stage: Stage) -> None:
     stage.story.chapter("Ask")
-    with stage.story.step("invoke_agent('hello'): a new sandbox, an answer, the sandbox gone"):
+    with stage.story.step("invoke_agent('hello'): sandbox made, asked, ended"):
         response = await stage.client.invoke_agent("hello", "world")
     stage.story.check(response.result == "Hello, world!", f"It answers: {response.result}")
     session = await stage.open("hello", "hello")
-    with stage.story.step("The same in a session that stays"):
+    with stage.story.step("invoke() in a session that stays"):
         answer = await session.invoke(InvocationRequest(prompt="again"))
     stage.story.check(answer["result"] == "Hello, again!", f"It answers: {answer['result']}")
 
@@ -103,7 +104,7 @@ async def remember(stage: Stage) -> None:
     stage.story.chapter("A data set in the session's memory")
     table = (EXAMPLES / "analyst" / "sales.csv").read_text()
     session = await stage.open("analyst", "analyst")
-    with stage.story.step(f"The analyst reads {len(table.splitlines()) - 1:,} orders ({len(table) // 1024} KiB) and streams its findings"):
+    with stage.story.step(f"The analyst reads {len(table.splitlines()) - 1:,} orders ({len(table) // 1024} KiB)"):
         said = await text(await session.invoke({"prompt": "load", "data": {"csv": table}}, stream=True))
     stage.story.quote(said)
     stage.story.check("Headphones in the South in 2025-03" in said, "It found the bad batch that is hidden in the data")
@@ -136,7 +137,7 @@ async def pause(stage: Stage) -> None:
     stage.story.check((await session.get_status()).value == "paused", "The session is paused: it uses no CPU")
     with stage.story.step("resume()"):
         await session.resume()
-    await recall(stage, "It still has the table")
+    await recall(stage, "To the first answer after it", "It still has the table")
 
 
 async def crash(stage: Stage) -> None:
@@ -161,7 +162,7 @@ async def survive(stage: Stage) -> None:
         await stage.platform.start()
     status = (await stage.sessions["analyst"].get_status()).value
     stage.story.check(status == "active", "The new server has adopted the sessions")
-    await recall(stage, "The analyst's memory is whole")
+    await recall(stage, "To the first answer after kill -9", "The analyst's memory is whole")
 
 
 async def close(stage: Stage) -> None:
@@ -187,9 +188,9 @@ def leftovers(stage: Stage, known: traces.Known) -> dict[str, list[str]]:
     }
 
 
-async def recall(stage: Stage, sentence: str) -> None:
+async def recall(stage: Stage, what: str, sentence: str) -> None:
     """Ask the analyst something that it can only answer from memory."""
-    with stage.story.step("To the next answer"):
+    with stage.story.step(what):
         said = await text(await stage.sessions["analyst"].invoke({"prompt": "revenue by region"}, stream=True))
     stage.story.check(said.startswith("North: "), f"{sentence}: {', '.join(said.split(chr(10))[:2])} …")
 

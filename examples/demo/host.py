@@ -27,22 +27,21 @@ class HostError(Exception):
 
 
 async def run(*command: str, env: dict[str, str]) -> str:
-    """Run a program to its end and return what it printed.
+    """Run a program to its end and return what it printed on standard output.
 
     Raises:
         HostError: it failed, or took too long.
     """
-    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), RUN_TIMEOUT)
+        output, errors = await asyncio.wait_for(process.communicate(), RUN_TIMEOUT)
     except TimeoutError:
         process.kill()
         await process.wait()
         raise HostError(f"{shlex.join(command)} took more than {RUN_TIMEOUT:.0f} s") from None
-    text = output.decode(errors="replace").strip()
     if process.returncode:
-        raise HostError(f"{shlex.join(command)} ended with {process.returncode}:\n{text}")
-    return text
+        raise HostError(f"{shlex.join(command)} ended with {process.returncode}:\n{errors.decode(errors='replace').strip()}")
+    return output.decode(errors="replace").strip()
 
 
 @dataclass
