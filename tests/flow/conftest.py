@@ -20,3 +20,12 @@ async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[P
     async with Platform(root / "data") as running:
         await running.deploy(write_agent(root / "echo"))
         yield running
+
+
+@pytest.fixture(scope="session")
+async def process_platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
+    """A platform on the process back end, with the agent `echo` deployed."""
+    root = tmp_path_factory.mktemp("process")
+    async with Platform(root / "data", backend="process") as running:
+        await running.deploy(write_agent(root / "echo"))
+        yield running

@@ -43,4 +43,16 @@ PROMISES = [
     ("serve.keys", "issue 2 §3", "Keys are created, listed and revoked by the command line, also beside a running server."),
     ("serve.version", "issue 2 §1", "`sandyard version` prints the one version."),
     ("serve.secrets", "DESIGN §5", "No key and no token is in the log."),
+    (
+        "build.environment",
+        "issue 2 §3",
+        "Each build has an environment of its own from requirements.txt, with our SDK in it and never a foreign one of its name.",
+    ),
+    ("build.confined", "issue 2 §3", "Builds of untrusted code run in a sandbox, with the package index as the only way out."),
+    (
+        "serve.adoption",
+        "issue 2 §3",
+        "Sandboxes survive `kill -9` of the server with their memory; what ended is failed with exit code and last lines.",
+    ),
+    ("serve.leaves-nothing", "issue 2 §3", "A server that ends for good leaves no process, mount or directory of a sandbox."),
 ]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PENDING = "pending"
 """The name that `Wakes` wakes when a build waits for a builder."""
 _FINISHED = (BuildState.DEPLOYED, BuildState.FAILED)
+_LAST_LINES = 40
 _CHUNK = 256 * 1024
 
 
@@ -153,6 +154,15 @@ class Templates:
     async def logs(self, build_id: str, offset: int, limit: int) -> Sequence[LogLine]:
         """Return log lines of a build from number `offset` on; ask `build` first whose it is."""
         return await self._store.logs.read(build_id, offset, limit)
+
+    async def last_lines(self, build_id: str) -> Sequence[LogLine]:
+        """Return the last 40 lines of a build's log."""
+        last: list[LogLine] = []
+        offset = 0
+        while page := await self._store.logs.read(build_id, offset, 1000):
+            last = [*last, *page][-_LAST_LINES:]
+            offset = page[-1].number + 1
+        return last
 
     async def follow(self, build: Build, offset: int) -> AsyncGenerator[Progress]:
         """Yield the build's log lines as they come; the last piece holds the finished build."""

@@ -26,7 +26,6 @@ _WORDS: dict[BuildState, BuildStatusWord] = {
     BuildState.DEPLOYED: "ready",
     BuildState.FAILED: "error",
 }
-_LAST_LINES = 40
 _CLIENT = "sandyard"
 
 
@@ -108,7 +107,8 @@ def template_info(view: TemplateView, settings: Settings) -> TemplateInfo:
     )
 
 
-def build_status(build: Build, lines: Sequence[LogLine]) -> BuildStatus:
+def build_status(build: Build, lines: Sequence[LogLine], last: Sequence[LogLine] = ()) -> BuildStatus:
+    """Return the status with a page of its log; `last` are the lines that explain a failure."""
     entries = [log_entry(line) for line in lines]
     return BuildStatus(
         templateID=build.template_id,
@@ -117,7 +117,7 @@ def build_status(build: Build, lines: Sequence[LogLine]) -> BuildStatus:
         phase=_phase(build),
         logs=[entry.message for entry in entries],
         log_entries=entries,
-        reason=_reason(build, entries) if build.state is BuildState.FAILED else None,
+        reason=_reason(build, last) if build.state is BuildState.FAILED else None,
     )
 
 
@@ -130,8 +130,8 @@ def _phase(build: Build | None) -> Phase:
     return build.state.value if build else "pending"
 
 
-def _reason(build: Build, entries: Sequence[BuildLogEntry]) -> BuildReason:
-    return BuildReason(message=build.reason, output="\n".join(entry.message for entry in entries[-_LAST_LINES:]))
+def _reason(build: Build, last: Sequence[LogLine]) -> BuildReason:
+    return BuildReason(message=build.reason, output="\n".join(line.message for line in last))
 
 
 def _manifest(build: Build) -> AgentConfig:

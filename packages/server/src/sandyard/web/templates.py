@@ -12,14 +12,15 @@ from fastapi import APIRouter, Query, status
 from fastapi.responses import StreamingResponse
 
 from sandkit.wire.templates import BuildLogEntry, BuildStatus, TemplateInfo
+from sandyard.domain.templates import BuildState
 from sandyard.web import render
 from sandyard.web.errors import ERRORS
 from sandyard.web.parts import Owner, Services
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from sandyard.domain.templates import Build
+    from sandyard.domain.templates import Build, LogLine
     from sandyard.services.templates import Templates
 
 router = APIRouter(tags=["templates"], responses=ERRORS)
@@ -54,7 +55,7 @@ async def build_status(
 ) -> BuildStatus:
     """Say how a build goes, with its log lines from `logsOffset` on."""
     build = await services.templates.build(owner, template, build_id)
-    return render.build_status(build, await services.templates.logs(build_id, logs_offset, limit))
+    return await _status(services.templates, build, await services.templates.logs(build_id, logs_offset, limit))
 
 
 @router.get("/templates/{template}/builds/{build_id}/logs", operation_id="build_logs", response_model=list[BuildLogEntry])
@@ -80,4 +81,10 @@ async def _events(templates: Templates, build: Build, offset: int) -> AsyncItera
         for line in piece.lines:
             yield f"data: {render.log_entry(line).model_dump_json(by_alias=True)}\n\n"
         if piece.build is not None:
-            yield f"event: end\ndata: {render.build_status(piece.build, ()).model_dump_json(by_alias=True)}\n\n"
+            status = await _status(templates, piece.build, ())
+            yield f"event: end\ndata: {status.model_dump_json(by_alias=True)}\n\n"
+
+
+async def _status(templates: Templates, build: Build, lines: Sequence[LogLine]) -> BuildStatus:
+    last = await templates.last_lines(build.id) if build.state is BuildState.FAILED else ()
+    return render.build_status(build, lines, last)

@@ -1,0 +1,80 @@
+"""`kill -9` of the server loses no sandbox; a server that ends for good leaves nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.packages import ECHO, write_agent
+from support.platform import Platform
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+def processes_of(data_dir: Path) -> list[str]:
+    """Return the command lines that name the directory."""
+    found: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes()
+        except OSError:
+            continue
+        if str(data_dir).encode() in line:
+            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+def mounts() -> int:
+    return len(Path("/proc/self/mounts").read_text().splitlines())
+
+
+@pytest.mark.promise("serve.adoption")
+async def test_sandboxes_survive_kill_9_of_the_server_with_their_memory(tmp_path: Path) -> None:
+    async with Platform(tmp_path / "data", backend="process") as platform:
+        await platform.deploy(write_agent(tmp_path / "echo"))
+        runs = await platform.create("echo", timeout=300)
+        sleeps = await platform.create("echo", timeout=300)
+        first = (await platform.call(runs)).json()["calls"]
+        slept = (await platform.call(sleeps)).json()["calls"]
+        await platform.api.post(f"/sandboxes/{sleeps['sandboxID']}/pause")
+        await platform.restart()
+        states = {row["sandboxID"]: row["state"] for row in (await platform.api.get("/v2/sandboxes")).json()}
+        assert states == {runs["sandboxID"]: "running", sleeps["sandboxID"]: "paused"}
+        assert (await platform.call(runs)).json()["calls"] == first + 1
+        assert (await platform.call(sleeps)).status_code == 502
+        assert (await platform.api.post(f"/sandboxes/{sleeps['sandboxID']}/connect", json={})).status_code == 201
+        assert (await platform.call(sleeps)).json()["calls"] == slept + 1
+
+
+@pytest.mark.promise("serve.leaves-nothing")
+async def test_sigterm_leaves_no_process_no_mount_and_no_directory(tmp_path: Path) -> None:
+    before = mounts()
+    async with Platform(tmp_path / "data", backend="process") as platform:
+        await platform.deploy(write_agent(tmp_path / "echo"))
+        for _ in range(3):
+            await platform.create("echo")
+        await platform.kill9()
+        assert processes_of(tmp_path / "data")
+        await platform.start()
+        await platform.stop()
+        assert processes_of(tmp_path / "data") == []
+        assert names_in(platform.data_dir / "sandboxes") == []
+        assert mounts() == before
+
+
+@pytest.mark.promise("serve.adoption")
+async def test_an_agent_that_dies_is_failed_with_its_exit_code_and_last_lines(process_platform: Platform, tmp_path: Path) -> None:
+    source = ECHO.replace("raise SystemExit(3)", "import os; print('goodbye', flush=True); os._exit(3)")
+    await process_platform.deploy(write_agent(tmp_path / "mortal", "mortal", source))
+    sandbox = await process_platform.create("mortal")
+    reply = await process_platform.call(sandbox, "/end")
+    assert (reply.status_code, reply.json()["error_code"]) == (502, "agent_crashed")
+    details = (await process_platform.api.get(f"/sandboxes/{sandbox['sandboxID']}")).json()["details"]
+    assert (details["state"], details["exit_code"]) == ("failed", 3)
+    assert "goodbye" in details["output"]
+    assert (await process_platform.call(sandbox)).json()["details"]["exit_code"] == 3
