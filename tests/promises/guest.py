@@ -43,4 +43,9 @@ PROMISES = [
     ("guest.sigterm", "issue 2 §6", "A sandbox that is asked to end tells its agent, and ends also when the agent ignores it."),
     ("guest.idle", "issue 2 §7", "An idle guest uses no processor time."),
     ("guest.output-untrusted", "issue 2 §3 guest", "Whatever stands in an output file, reading it is bounded and does not fail."),
+    (
+        "isolation.sweep",
+        "issue 2 §3 process",
+        "Whatever can be listed inside a sandbox: nothing is writable, no device or socket is there, but what is meant.",
+    ),
 ]
