@@ -40,7 +40,7 @@ class Story:
     def quote(self, text: str) -> None:
         """Print what an agent said."""
         for line in text.splitlines():
-            self.console.print(f"   [italic yellow]│ {escape(line)}[/]", highlight=False)
+            self.console.print(f"   [italic yellow]│ {escape(line)}[/]", highlight=False, soft_wrap=True)
 
     def token(self, text: str) -> None:
         """Print a piece of a stream where the last one ended."""
@@ -66,10 +66,10 @@ class Story:
             StoryBrokenError: it does not hold.
         """
         if not holds:
-            self.console.print(f"   [bold red]✗ {escape(sentence)}[/]", highlight=False)
+            self.console.print(f"   [bold red]✗ {escape(sentence)}[/]", highlight=False, soft_wrap=True)
             raise StoryBrokenError(sentence)
         self.checks += 1
-        self.console.print(f"   [green]✓[/] {escape(sentence)}", highlight=False)
+        self.console.print(f"   [green]✓[/] {escape(sentence)}", highlight=False, soft_wrap=True)
 
     def summary(self) -> None:
         table = Table("step", "time", box=None, padding=(0, 3), title=f"{self.checks} checks passed", title_justify="left")
