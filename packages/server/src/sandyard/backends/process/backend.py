@@ -20,7 +20,7 @@ from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, 
 from sandyard.domain.sandboxes import Isolation
 from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Started
 
-from . import client, diagnose, plan, protocol, records, sentences
+from . import client, plan, protocol, records, sentences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 5.0
 _RECONNECT_TIMEOUT = 15.0
-_STOP_TIMEOUT = 30.0
 _CHECK_TIMEOUT = 20.0
 _KEPT_OUTPUTS = 64
 
@@ -102,9 +101,7 @@ class ProcessBackend:
         keeper = self._keeper
         if keeper is not None and keeper.connected:
             self._trouble = "The process back end is shutting down."
-            await keeper.call("shutdown")
-            async with asyncio.timeout(_STOP_TIMEOUT):
-                await keeper.gone.wait()
+            await keeper.shutdown()
         for sandbox_id in list(self._known):
             self._drop(sandbox_id)
         await self.close()
@@ -176,7 +173,7 @@ class ProcessBackend:
         finally:
             await self.stop(spec.sandbox_id)
         if facts.get("code") != 0:
-            raise BackendUnavailable(diagnose.explain(facts.get("errors", "")))
+            raise BackendUnavailable(sentences.refusal(facts.get("errors", "")))
 
     # -- Backend -----------------------------------------------------------------------------------------------------------------
 
@@ -214,6 +211,8 @@ class ProcessBackend:
             raise BackendUnavailable("The sandbox was stopped while it was being started.") from error
         finally:
             os.close(file)
+        if not fds:
+            raise BackendUnavailable("The sandbox ended before its way out was made.")
         return _isolation(reply["isolation"]), socket.socket(fileno=fds[0])
 
     async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
@@ -228,7 +227,7 @@ class ProcessBackend:
         if facts is None:
             return
         if not facts.get("reported") and facts.get("errors"):
-            raise BackendUnavailable(diagnose.explain(facts["errors"]))
+            raise BackendUnavailable(sentences.refusal(facts["errors"]))
         raise StartFailed(sentences.exited(spec.sandbox_id, facts, self._output_path(spec.sandbox_id), known.subject))
 
     def _never_listened(self, spec: SandboxSpec) -> Exited:

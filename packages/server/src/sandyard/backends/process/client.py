@@ -13,7 +13,7 @@ import sandkit
 import sandyard
 from sandyard.domain.errors import BackendUnavailable, SandboxGone
 
-from . import diagnose, protocol
+from . import protocol, sentences
 from .daemon import SOCKET
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class KeeperClient:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[tuple[protocol.Message, list[int]]]] = {}
         self._loop = asyncio.get_running_loop()
-        self.gone = asyncio.Event()
-        """Set once the keeper has closed the connection, which it does by ending."""
+        self.pid = 0
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     @property
@@ -58,17 +57,34 @@ class KeeperClient:
         """
         if not self.connected:
             raise BackendUnavailable("The sandbox keeper has gone.")
+        claimed = False
         number = next(self._numbers)
         future = self._waiting[number] = self._loop.create_future()
         try:
             await self._send({"id": number, "op": operation, **fields}, fds)
             async with asyncio.timeout(_CALL_TIMEOUT):
-                return await future
+                reply = await future
+            claimed = True
         except TimeoutError:
             raise BackendUnavailable(f"The sandbox keeper did not answer within {_CALL_TIMEOUT:g} s.") from None
         finally:
             self._waiting.pop(number, None)
-            _close_unclaimed(future)
+            if not claimed and future.done() and not future.cancelled() and future.exception() is None:
+                _close(future.result()[1])
+        return reply
+
+    async def shutdown(self) -> None:
+        """Have the keeper end every sandbox and itself; return when it has gone."""
+        pidfd = os.pidfd_open(self.pid)
+        ended: asyncio.Event = asyncio.Event()
+        self._loop.add_reader(pidfd, ended.set)
+        try:
+            await self.call("shutdown")
+            async with asyncio.timeout(_CALL_TIMEOUT):
+                await ended.wait()
+        finally:
+            self._loop.remove_reader(pidfd)
+            os.close(pidfd)
 
     def close(self) -> None:
         """Close without calling `lost`; pending calls fail."""
@@ -112,7 +128,6 @@ class KeeperClient:
             return
         except (protocol.Closed, ValueError):
             self.close()
-            self.gone.set()
             self._lost()
 
     def _on_message(self, message: protocol.Message, fds: list[int]) -> None:
@@ -123,17 +138,15 @@ class KeeperClient:
         if future is None or future.done():
             _close(fds)
         elif "error" in message:
-            gone = message["error"] == protocol.GONE
-            future.set_exception(SandboxGone(message["message"]) if gone else BackendUnavailable(message["message"]))
+            future.set_exception(_error(message["error"], message["message"]))
         else:
             future.set_result((message["ok"], fds))
 
 
-def _close_unclaimed(future: asyncio.Future[tuple[protocol.Message, list[int]]]) -> None:
-    """Close what arrived for a caller that was cancelled at the same moment."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling() and future.done() and not future.cancelled() and future.exception() is None:
-        _close(future.result()[1])
+def _error(word: str, sentence: str) -> SandboxGone | BackendUnavailable:
+    if word == protocol.GONE:
+        return SandboxGone(sentence)
+    return BackendUnavailable(sentences.refusal(sentence) if word == protocol.REFUSED else sentence)
 
 
 def _close(fds: list[int]) -> None:
@@ -154,7 +167,8 @@ async def connect(data_dir: Path, on_event: Callable[[protocol.Message], None], 
         except OSError:
             continue  # it was just leaving
         try:
-            await client.call("hello")
+            reply, _ = await client.call("hello")
+            client.pid = reply["pid"]
         except BackendUnavailable:
             client.close()
             continue
@@ -178,4 +192,4 @@ async def _start(data_dir: Path) -> None:
         await process.wait()
         raise BackendUnavailable(f"The sandbox keeper did not start within {_START_TIMEOUT:g} s.") from None
     if process.returncode:
-        raise BackendUnavailable(diagnose.explain(errors.decode(errors="replace")))
+        raise BackendUnavailable(sentences.refusal(errors.decode(errors="replace")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _IP_FREEBIND = 15
 _TCP = 6  # asyncio sets TCP_NODELAY only on sockets that name their protocol
 _BACKLOG = 128
+_CAP_SYS_ADMIN = 21
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +43,17 @@ class Host:
         sandboxes = data_dir / "sandboxes"
         sandboxes.mkdir(mode=0o700, exist_ok=True)
         first_uid = uids.block(data_dir)
-        scope = f"{(first_uid - uids.BASE) // uids.BLOCK:04x}"
-        cgroups = Cgroups.discover(scope)
-        ordinary = os.geteuid() != 0
-        if ordinary:
-            _enter_user_namespace(sandboxes)
+        cgroups = Cgroups.discover(f"{(first_uid - uids.BASE) // uids.BLOCK:04x}")
+        own_uids = os.geteuid() == 0 and _are_mapped(first_uid)
+        user_namespace = not (own_uids and _may_administer())
+        if user_namespace:
+            _enter_user_namespace(sandboxes, first_uid if own_uids else None)
         return cls(
             sandboxes=sandboxes,
-            uids=None if ordinary else uids.Uids(first_uid),
+            uids=uids.Uids(first_uid) if own_uids else None,
             cgroups=cgroups,
             network=os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC),
-            user_namespace=ordinary,
+            user_namespace=user_namespace,
             filter=seccomp.program(),
         )
 
@@ -80,16 +82,64 @@ class Host:
         return listener
 
 
-def _enter_user_namespace(sandboxes: Path) -> None:
-    """Become powerful over what we start: in the namespace of sandboxes that live still, or in a new one."""
-    uid, gid = os.geteuid(), os.getegid()
+def _are_mapped(first_uid: int) -> bool:
+    """Whether the user namespace that we are in has the block of uids: an unprivileged container's has not."""
+    ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    if any(start <= first_uid and first_uid + uids.BLOCK <= start + count for start, _, count in ranges):
+        return True
+    if os.geteuid() == 0 and any(start == outside == 0 for start, outside, _ in ranges):
+        raise OSError(errno.EPERM, "root has no other user ids here, and root's own is no sandbox: start the server as an ordinary user")
+    return False
+
+
+def _may_administer() -> bool:
+    status = Path("/proc/self/status").read_text()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
+
+
+def _enter_user_namespace(sandboxes: Path, first_uid: int | None) -> None:
+    """Become powerful over what we start: in the namespace of sandboxes that live still, or in a new one.
+
+    With `first_uid`, by root who may not administer the machine but may map uids: the block is mapped beside root itself.
+    """
     if not any(_join(record) for record in _living(sandboxes)):
-        syscalls.unshare(syscalls.NEWUSER)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        if first_uid is None:
+            _map_myself()
+        else:
+            _map_block(first_uid)
     syscalls.unshare(syscalls.NEWNS | syscalls.NEWNET)
     syscalls.make_private()
+
+
+def _map_myself() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    syscalls.unshare(syscalls.NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _map_block(first_uid: int) -> None:
+    """Have a child that stays outside write the maps: inside we could map nobody but ourselves."""
+    myself = os.getpid()
+    ready, done = os.pipe2(os.O_CLOEXEC)
+    maps = f"0 0 1\n{first_uid} {first_uid} {uids.BLOCK}\n"
+
+    def write_maps() -> None:
+        os.close(done)
+        os.read(ready, 1)
+        Path(f"/proc/{myself}/uid_map").write_text(maps)
+        Path(f"/proc/{myself}/gid_map").write_text(maps)
+
+    _, pidfd = processes.fork(write_maps)
+    syscalls.unshare(syscalls.NEWUSER)
+    os.close(done)
+    processes.wait(pidfd, 5.0)
+    os.close(ready)
+    os.close(pidfd)
+    if not Path("/proc/self/uid_map").read_text():
+        raise OSError(errno.EPERM, "unshare: root may not map user ids here (CAP_SETUID and CAP_SETFCAP are wanted)")
 
 
 def _living(sandboxes: Path) -> Iterator[records.Record]:

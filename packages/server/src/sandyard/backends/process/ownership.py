@@ -65,7 +65,9 @@ def mapping(outside: int, inside: int) -> int:
         _hold(done, go)
     try:
         os.close(done)
-        os.read(ready, 1)
+        (number,) = os.read(ready, 1)
+        if number:
+            raise OSError(number, os.strerror(number), "unshare user ns")
         for kind in ("uid", "gid"):
             Path(f"/proc/{pid}/{kind}_map").write_text(f"{outside} {inside} 1")
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -76,12 +78,12 @@ def mapping(outside: int, inside: int) -> int:
 
 
 def _hold(done: int, go: int) -> None:
-    """Make the namespace, then keep it until the other end of `go` is closed."""
-    status = 1
-    with suppress(OSError):
+    """Make the namespace, say how that went (an errno), then keep it until the other end of `go` is closed."""
+    number = 0
+    try:
         syscalls.unshare(syscalls.NEWUSER)
-        os.write(done, b"1")
-        status = 0
-    os.close(done)
+    except OSError as error:
+        number = error.errno or 1
+    os.write(done, bytes([number]))
     os.read(go, 1)
-    os._exit(status)
+    os._exit(0)

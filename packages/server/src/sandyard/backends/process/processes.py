@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,6 +139,29 @@ def signal_all(first: int, first_pidfd: int, number: int) -> None:
         signal.pidfd_send_signal(first_pidfd, number)
     finally:
         os.close(namespace)
+
+
+def wait_until_stopped(first: int, seconds: float) -> None:
+    """Return when every process of the sandbox stands still; the sandbox's own /proc lists them, and it cannot change that.
+
+    Raises:
+        TimeoutError: one still runs.
+    """
+    deadline = time.monotonic() + seconds
+    while not _all_stopped(f"/proc/{first}/root/proc"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not every process stood still within {seconds:g} s")
+        time.sleep(0.0005)
+
+
+def _all_stopped(proc: str) -> bool:
+    for entry in os.scandir(proc):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has just ended
+                state = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[0]
+                if state not in "TtZX":
+                    return False
+    return True
 
 
 def _inside(namespace: int, number: int) -> None:

@@ -17,6 +17,8 @@ MAX_FDS: Final = 8
 
 GONE: Final = "gone"
 UNAVAILABLE: Final = "unavailable"
+REFUSED: Final = "refused"
+"""The machine did not let a sandbox start; the message is what the launcher or bubblewrap printed."""
 
 Message = dict[str, Any]
 

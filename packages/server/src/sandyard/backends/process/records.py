@@ -31,6 +31,8 @@ class Record:
     uid: int | None = None
     memory_bytes: int = 0
     listening: bool = False
+    stopped: bool = False
+    """Frozen by signals, which the kernel does not remember for us."""
     give_back: tuple[str, ...] = ()
     """Directories outside that were given to the sandbox's uid."""
     isolation: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -61,7 +61,6 @@ class Sandbox:
         self._notes: tuple[str, ...] = ()
         self._report: dict[str, Any] = {}
         self._doomed = ""
-        self._stopped_by_signal = False
         self.record = record
         self.listener: socket.socket | None = None
 
@@ -75,7 +74,7 @@ class Sandbox:
 
     @property
     def frozen(self) -> bool:
-        return self._stopped_by_signal or (self._group is not None and self._group.can_freeze and self._group.frozen)
+        return self.record.stopped or (self._group is not None and self._group.can_freeze and self._group.frozen)
 
     # -- beginning ---------------------------------------------------------------------------------------------------------------
 
@@ -109,6 +108,7 @@ class Sandbox:
             sandbox._fork(plan, config)
         except OSError:
             sandbox._clean()
+            sandbox._free_uid()
             records.remove(sandbox.directory)
             raise
         finally:
@@ -250,7 +250,10 @@ class Sandbox:
             (self._group.freeze if frozen else self._group.thaw)(timeout=2.0)
         else:
             processes.signal_all(self.record.first, self._first, signal.SIGSTOP if frozen else signal.SIGCONT)
-            self._stopped_by_signal = frozen
+            if frozen:
+                processes.wait_until_stopped(self.record.first, 2.0)
+            self.record = self.record.evolve(stopped=frozen)
+            self.record.write(self.directory)
 
     def extend(self, ends_at: float) -> None:
         self.record = self.record.evolve(ends_at=ends_at)
@@ -314,8 +317,7 @@ class Sandbox:
         self._settle(facts)
 
     def _settle(self, facts: dict[str, Any]) -> None:
-        if self.record.uid is not None and self._around.host.uids:
-            self._around.host.uids.free(self.record.uid)
+        self._free_uid()
         self.record = self.record.evolve(ended=facts)
         with contextlib.suppress(OSError):  # a full disk must not keep the end from being told
             self.record.write(self.directory)
@@ -333,6 +335,10 @@ class Sandbox:
             if fd is not None:
                 os.close(fd)
         self._network = self._errors = None
+
+    def _free_uid(self) -> None:
+        if self.record.uid is not None and self._around.host.uids:
+            self._around.host.uids.free(self.record.uid)
 
     def _closed(self, fd: int | None) -> None:
         if fd is not None:

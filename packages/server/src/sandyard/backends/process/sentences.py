@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sandkit.guest import output
 from sandyard.domain.specs import MEBIBYTE, Exited
 
+from . import diagnose
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -27,6 +29,14 @@ def exited(sandbox_id: str, facts: Mapping[str, Any], file: Path, subject: str) 
         signal=number,
         output=last_lines(file),
     )
+
+
+def refusal(errors: str) -> str:
+    """Return why no sandbox came to be, from what the keeper, the launcher or bubblewrap wrote."""
+    if "bwrap: " in errors or "unshare" in errors:
+        return diagnose.sentence(errors, diagnose.facts())
+    lines = [line for line in errors.splitlines() if line.strip()]
+    return f"A sandbox could not be set up: {lines[-1].strip() if lines else 'its launcher ended without a word'}"
 
 
 def last_lines(file: Path) -> str:
