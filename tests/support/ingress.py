@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sandyard.catalog import Catalog, Route
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.ingress import Ingress, IngressLimits
-
 from support.dialer import LoopbackDialer
 
 if TYPE_CHECKING:

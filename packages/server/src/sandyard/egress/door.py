@@ -15,7 +15,7 @@ from sandyard.egress.policy import Destination, Refused, read_destination
 if TYPE_CHECKING:
     from sandyard.egress.account import Account
 
-_ABSOLUTE = re.compile(r"http://([^/?#@]*)([^#]*)", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"http://([^/?#]*)([^#]*)", re.IGNORECASE)
 _HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )

@@ -125,7 +125,7 @@ def read_entry(text: str) -> Entry:
 
 def _read_network(text: str) -> IPv4Network | IPv6Network | None:
     try:
-        return ip_network(text.replace("[", "").replace("]", ""), strict=False)
+        return ip_network(text[1:-1] if text.startswith("[") and text.endswith("]") else text, strict=False)
     except ValueError:
         return None
 
