@@ -135,6 +135,13 @@ print(sorted(map(int, pids)) , os.getppid())
     assert output.tail(running.file) == b"[1, 2] 1\n"
 
 
+@pytest.mark.promise("guest.first-process")
+def test_when_memory_runs_out_the_agent_goes_first(tmp_path: Path) -> None:
+    with guest(tmp_path, python("print(open('/proc/self/oom_score_adj').read()); import signal; signal.pause()")) as running:
+        agent = int(running.printed(b"\n").split()[0])
+        assert agent > int(Path(f"/proc/{running.first}/oom_score_adj").read_text())
+
+
 @pytest.mark.promise("guest.not-dumpable")
 def test_the_agent_cannot_look_into_the_guest(tmp_path: Path) -> None:
     look = """

@@ -36,20 +36,19 @@ def _error(status: str, code: int, message: str, headers: str = "") -> bytes:
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one request. Nothing that a client sends or does ends more than its own connection."""
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            try:
-                reply = answer(await reader.readuntil(b"\r\n\r\n"))
-            except asyncio.LimitOverrunError:
-                reply = _error("431 Request Header Fields Too Large", 431, "The headers are too large.")
-        writer.write(reply)
-        async with asyncio.timeout(TIMEOUT):
-            await writer.drain()
-    except (OSError, TimeoutError, asyncio.IncompleteReadError):
-        writer.transport.abort()
-    finally:
-        writer.close()
+    """Answer one request.
+
+    Raises:
+        OSError, TimeoutError, asyncio.IncompleteReadError: the client left, or is too slow.
+    """
+    async with asyncio.timeout(TIMEOUT):
+        try:
+            reply = answer(await reader.readuntil(b"\r\n\r\n"))
+        except asyncio.LimitOverrunError:
+            reply = _error("431 Request Header Fields Too Large", 431, "The headers are too large.")
+    writer.write(reply)
+    async with asyncio.timeout(TIMEOUT):
+        await writer.drain()
 
 
 async def serve(listener: socket.socket) -> None:
@@ -64,9 +63,17 @@ async def serve(listener: socket.socket) -> None:
 
 
 async def _connection(connection: socket.socket, free: asyncio.Semaphore) -> None:
+    """Serve one client. Nothing that it sends or does ends more than its own connection."""
     try:
         reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_LIMIT)
-        await _serve(reader, writer)
+        try:
+            await _serve(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            writer.transport.abort()
+        finally:
+            writer.close()
+    except OSError:
+        connection.close()  # it left before we could look at it
     finally:
         free.release()
 
