@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import time
@@ -18,6 +19,7 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 _YOUTH_SECONDS = 0.002
+_LINGER_SECONDS = 2.0
 
 
 class ClientLeftError(Exception):
@@ -27,13 +29,15 @@ class ClientLeftError(Exception):
 class Exchange:
     """A request (`scope`, its body) and where its answer goes. Times are in seconds."""
 
-    __slots__ = ("_done", "_send", "_watcher", "left", "receive", "request_id", "scope", "started", "task")
+    __slots__ = ("_done", "_send", "_watcher", "left", "overlong", "receive", "request_id", "scope", "started", "task")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.started = time.perf_counter()
         self.request_id = _request_id(scope)
         self.left = False
+        self.overlong = False
+        """The body was not read to its end."""
         self.receive = receive
         self._send = send
         self._done = False
@@ -63,14 +67,27 @@ class Exchange:
         if message["type"] == "http.disconnect":
             raise ClientLeftError
         if size > limit:
+            self.overlong = True
             raise too_large(limit)
         return b"".join((*parts, body)) if parts else body
 
     async def send(self, reply: Reply) -> None:
         """Send a whole answer."""
         await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        await self._send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else reply.body})
+        body = b"" if self.scope["method"] == "HEAD" else reply.body
+        if self.overlong:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await self._linger()
+            body = b""
+        await self._send({"type": "http.response.body", "body": body})
         self._done = True
+
+    async def _linger(self) -> None:
+        """Drop what still comes, for a while: closing on unread bytes would reset the connection, and the answer be lost."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while (await self.receive()).get("more_body", False):
+                    pass
 
     async def stream(self, reply: StreamReply) -> None:
         """Send each frame before the next one is asked for."""

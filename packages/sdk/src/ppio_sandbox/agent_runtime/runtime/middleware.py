@@ -37,7 +37,7 @@ def stacked(functions: Sequence[Callable[..., Any]], route: Endpoint, limit: int
     async def run(exchange: Exchange) -> Response:
         exchange.scope[_EXCHANGE] = exchange
         try:
-            return await call(Request(exchange.scope, _limited(exchange.receive, limit)))
+            return await call(Request(exchange.scope, _limited(exchange, limit)))
         except ClientDisconnect:
             raise ClientLeftError from None
 
@@ -64,15 +64,16 @@ async def _call(function: Callable[..., Any], call_next: Next, request: Request)
     return result if isinstance(result, Response) else JSONResponse(result)
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
+def _limited(exchange: Exchange, limit: int) -> Receive:
     """Stop reading a body that is too large, whoever reads it."""
     size = 0
 
     async def read() -> Message:
         nonlocal size
-        message = await receive()
+        message = await exchange.receive()
         size += len(message.get("body", b""))
         if size > limit:
+            exchange.overlong = True
             raise too_large(limit)
         return message
 
