@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from support.packages import ECHO, write_agent
-from support.platform import Platform, run
+from support.platform import Platform, run, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,13 +24,6 @@ async def sandbox(platform: Platform) -> AsyncGenerator[dict[str, Any]]:
     created = await platform.create("echo", timeout=120, metadata={"test": "one"})
     yield created
     await platform.api.delete(f"/sandboxes/{created['sandboxID']}")
-
-
-async def until(condition: Any, seconds: float = 20.0) -> None:
-    """Ask again until `condition()` holds: for what only the platform's own time brings about."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 (the condition lives in another process)
-            await asyncio.sleep(0.02)
 
 
 async def is_gone(platform: Platform, sandbox: dict[str, Any]) -> bool:

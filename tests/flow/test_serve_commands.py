@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import stat
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from support.packages import write_agent
-from support.platform import Platform, PlatformEnded, run
+from support.packages import ECHO, pack, write_agent
+from support.platform import Platform, PlatformEnded, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +105,11 @@ async def test_keys_are_made_listed_and_revoked_beside_a_running_server(platform
     assert code == 0
     assert (await run("key", "revoke", row[0], *where))[0] == 1
     async with httpx.AsyncClient(base_url=platform.api_url, headers={"X-API-Key": key.strip()}, trust_env=False) as client:
-        assert (await client.get("/templates")).status_code == 401
+
+        async def is_refused() -> bool:
+            return (await client.get("/templates")).status_code == 401
+
+        await until(is_refused)  # a running server takes note within a second
 
 
 @pytest.mark.promise("serve.version")
@@ -122,3 +128,31 @@ async def test_the_log_holds_no_key_and_no_token(platform: Platform) -> None:
     assert platform.key.removeprefix("sk-") not in log
     assert sandbox["envdAccessToken"] not in log
     assert json.loads((platform.data_dir / "server.json").read_text())["pid"] == platform.pid
+
+
+@pytest.mark.promise("serve.one-server")
+async def test_a_port_that_is_taken_is_said_plainly(platform: Platform, tmp_path: Path) -> None:
+    port = platform.api_url.rpartition(":")[2]
+    code, out, err = await run("serve", "--data-dir", str(tmp_path / "data"), "--backend", "memory", "--api-port", port)
+    assert (code, out) == (1, "")
+    assert "error: The server cannot start" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.promise("serve.drain")
+async def test_sigterm_lets_a_request_finish_and_does_not_wait_for_followers(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    source = f"import pathlib, time\nwhile pathlib.Path({str(gate)!r}).exists(): time.sleep(0.05)\n" + ECHO
+    async with Platform(tmp_path / "data", "--drain-timeout", "20") as platform:
+        reply = await platform.api.post("/agents", content=pack(write_agent(tmp_path / "stuck", "stuck", source)))
+        url = f"/templates/stuck/builds/{reply.json()['buildID']}/logs"
+        async with platform.api.stream("GET", url, params={"follow": "true"}) as log:
+            lines = log.aiter_lines()
+            assert (await anext(lines)).startswith("data:")
+            os.kill(platform.pid, signal.SIGTERM)
+            async with asyncio.timeout(10):
+                rest = [line async for line in lines]
+        assert not any(line.startswith("event: end") for line in rest)
+        gate.unlink()
+        await platform.stop()

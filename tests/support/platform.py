@@ -15,6 +15,7 @@ import httpx
 from support.packages import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
 START_SECONDS = 60.0
@@ -182,3 +183,10 @@ async def run(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, 
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+    """Ask again until `condition()` holds: for what only the platform's own time brings about."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 (the condition lives in another process)
+            await asyncio.sleep(0.02)

@@ -80,6 +80,14 @@ class _Api(uvicorn.Server):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Listeners:
+    """What clients reach; connections wait in the kernel until `_run` takes them."""
+
+    info: ServerInfo
+    api_socket: socket.socket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Platform:
     """Everything that one server consists of."""
 
@@ -93,6 +101,7 @@ class _Platform:
     lifecycle: Lifecycle
     reconciler: Reconciler
     builder: Builder
+    wakes: Wakes
     api: _Api
     ingress: Ingress
 
@@ -105,10 +114,18 @@ async def serve(settings: Settings, announce: Callable[[ServerInfo], None]) -> N
         BackendUnavailable: no sandbox can be started on this machine; the message says which knob forbids it.
     """
     data = DataDir.open(settings.data_dir)
-    with data.held():
+    with data.held(), _stop_signals() as stop:
         async with AsyncExitStack() as stack:
             platform = await _compose(settings, stack)
-            await _run(platform, data, announce)
+            await platform.reconciler.adopt()
+            listeners = await _listen(platform, stack)
+            with data.announced(listeners.info):
+                announce(listeners.info)
+                await _run(platform, listeners, stop)
+            with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
+                await _end_all(platform)
+                await platform.backend.shutdown()
+            _log.info("ended; nothing is left running")
 
 
 async def with_keys(data_dir: Path, work: Callable[[Keys], Coroutine[object, object, T]]) -> T:
@@ -204,6 +221,7 @@ def _wire(context: Context, backend: _WholeBackend, keys: Keys, ingress: Ingress
         lifecycle=lifecycle,
         reconciler=Reconciler(context, lifecycle),
         builder=Builder(context, exits, wakes, Path(uv.find_uv_bin())),
+        wakes=wakes,
         api=_Api(config),
         ingress=ingress,
     )
@@ -239,43 +257,39 @@ async def _first_key(keys: Keys, path: Path) -> None:
         create_once(path, text.encode)
 
 
-async def _run(platform: _Platform, data: DataDir, announce: Callable[[ServerInfo], None]) -> None:
-    adopted = await platform.reconciler.adopt()
-    if adopted:
-        _log.info("adopted sandboxes of an earlier server", count=adopted)
-    with _stop_signals() as stop:
-        async with anyio.create_task_group() as loops:
-            loops.start_soon(platform.exits.run, platform.lifecycle.exited)
-            loops.start_soon(platform.deadlines.run, platform.lifecycle.due)
-            loops.start_soon(platform.keys.watch)
-            loops.start_soon(platform.builder.run)
-            loops.start_soon(_reconcile, platform)
-            await _listen(platform, data, announce, stop)
-            loops.cancel_scope.cancel()
-    with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
-        await _end_all(platform)
-        await platform.backend.shutdown()
-    _log.info("ended; nothing is left running")
+async def _listen(platform: _Platform, stack: AsyncExitStack) -> _Listeners:
+    """Open both listeners.
 
-
-async def _listen(platform: _Platform, data: DataDir, announce: Callable[[ServerInfo], None], stop: asyncio.Event) -> None:
-    """Open both listeners, stay until `stop`, drain."""
+    Raises:
+        OSError: an address is taken, or not ours.
+    """
     settings = platform.settings
-    api_socket = _listener(settings.host, settings.api_port)
+    api_socket = stack.enter_context(_listener(settings.host, settings.api_port))
     _, ingress_port = await platform.ingress.start(settings.host, settings.ingress_port)
-    info = ServerInfo(
-        pid=os.getpid(),
-        api_url=_url(settings.host, api_socket.getsockname()[1]),
-        sandbox_url=_url(settings.host, ingress_port),
+    stack.push_async_callback(platform.ingress.aclose)
+    api_url = _url(settings.host, api_socket.getsockname()[1])
+    return _Listeners(
+        info=ServerInfo(pid=os.getpid(), api_url=api_url, sandbox_url=_url(settings.host, ingress_port)),
+        api_socket=api_socket,
     )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(platform.api.serve, [api_socket])
-        with data.announced(info):
-            announce(info)
+
+
+async def _run(platform: _Platform, listeners: _Listeners, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then drain; every loop ends with this."""
+    async with anyio.create_task_group() as loops:
+        loops.start_soon(platform.exits.run, platform.lifecycle.exited)
+        loops.start_soon(platform.deadlines.run, platform.lifecycle.due)
+        loops.start_soon(platform.keys.watch)
+        loops.start_soon(platform.builder.run)
+        loops.start_soon(_reconcile, platform)
+        async with anyio.create_task_group() as api:
+            api.start_soon(platform.api.serve, [listeners.api_socket])
             await stop.wait()
-        _log.info("draining", seconds=settings.drain_timeout)
-        platform.api.should_exit = True
-        await platform.ingress.aclose()
+            _log.info("draining", seconds=platform.settings.drain_timeout)
+            platform.wakes.close()
+            platform.api.should_exit = True
+            await platform.ingress.aclose()
+        loops.cancel_scope.cancel()
 
 
 async def _reconcile(platform: _Platform) -> None:

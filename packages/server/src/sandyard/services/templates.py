@@ -165,8 +165,8 @@ class Templates:
         return last
 
     async def follow(self, build: Build, offset: int) -> AsyncGenerator[Progress]:
-        """Yield the build's log lines as they come; the last piece holds the finished build."""
-        while True:
+        """Yield the build's log lines as they come; the last piece holds the finished build, unless the server ends first."""
+        while not self._wakes.closed:
             news = self._wakes.event(build.id)
             row = await self._store.builds.get(build.id)
             lines = await self._store.logs.read(build.id, offset, 1000)
