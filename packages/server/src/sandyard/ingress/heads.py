@@ -43,6 +43,7 @@ _REQUEST_FRAME = frozenset({b"content-length", b"expect", b"host"})
 _SPECIAL = _CREDENTIALS | _ROUTING | _OURS | _HOP | _REQUEST_FRAME | {b"authorization"}
 _SINGLE = _CREDENTIALS | _ROUTING | {b"host", b"content-length", b"expect", b"transfer-encoding"}
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"upgrade", b""})
+_NONE: frozenset[bytes] = frozenset()
 _REPLY_DROPPED = _HOP | {b"x-request-id"}
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -92,6 +93,8 @@ class ResponseHead:
     length: int | None
     chunked: bool
     keep_alive: bool
+    dropped: frozenset[bytes]
+    """What does not pass: hop-by-hop headers, with those that Connection names."""
 
     @property
     def bodiless(self) -> bool:
@@ -107,8 +110,8 @@ def inspect_request(method: bytes, target: bytes, version: str, headers: list[He
     """
     _check_line(method, version, headers, limits)
     kept, special = _sort_headers(headers)
-    nominated = _tokens(special.get(b"connection", []))
-    if not nominated <= _PLAIN_CONNECTION:
+    nominated = _tokens(special[b"connection"]) if b"connection" in special else _NONE
+    if nominated and not nominated <= _PLAIN_CONNECTION:
         kept = [pair for pair in kept if pair[0] not in nominated]
     minor = 1 if version == "1.1" else 0
     path, host = _resolve_target(target, _read_host(special, minor))
@@ -243,6 +246,12 @@ def is_platform_authorization(value: bytes, is_platform_key: Callable[[str], boo
     return (bearer is not None and is_platform_key(bearer)) or holds_platform_key(value, is_platform_key)
 
 
+def _may_hold_key(data: bytes) -> bool:
+    """Tell quickly what `_API_KEY` would tell slowly: most requests hold nothing like a key."""
+    lowered = data.lower()
+    return b"sk-" in lowered or b"e2b_" in lowered
+
+
 def render_request(
     head: RequestHead, *, target: bytes, identity: bytes, request_id: bytes, is_platform_key: Callable[[str], bool]
 ) -> bytes:
@@ -255,12 +264,10 @@ def render_request(
     """
     lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, head.host)]
     lines += [b"%b: %b\r\n" % pair for pair in head.kept]
-    lines += [
-        b"authorization: %b\r\n" % value
-        for value in head.special.get(b"authorization", ())
-        if not is_platform_authorization(value, is_platform_key)
-    ]
-    if _API_KEY.search(b"".join(lines)):
+    for value in head.special.get(b"authorization", ()):
+        if not is_platform_authorization(value, is_platform_key):
+            lines.append(b"authorization: %b\r\n" % value)
+    if _may_hold_key(b"".join(lines)):
         if holds_platform_key(lines[0], is_platform_key):
             raise ApiError(INVALID_REQUEST, "An API key must not stand in a URL; send it as X-API-Key")
         lines = [line for line in lines if not holds_platform_key(line, is_platform_key)]
@@ -280,15 +287,21 @@ def inspect_response(status: int, reason: bytes, version: str, headers: list[Hea
     Raises:
         ValueError: its framing is ambiguous; the connection cannot be trusted.
     """
-    lengths = {value for name, value in headers if name == b"content-length"}
-    codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
-    options = _tokens([value for name, value in headers if name == b"connection"])
-    if len(lengths) > 1 or (lengths and codings) or codings not in ([], [b"chunked"]):
+    length: bytes | None = None
+    codings: list[bytes] = []
+    options = _NONE
+    for name, value in headers:
+        if name == b"content-length":
+            if not _DIGITS.fullmatch(value) or length not in (None, value):
+                message = "malformed Content-Length"
+                raise ValueError(message)
+            length = value
+        elif name == b"transfer-encoding":
+            codings.append(value.strip().lower())
+        elif name == b"connection":
+            options |= _tokens([value])
+    if codings and (length is not None or codings != [b"chunked"]):
         message = "ambiguous framing"
-        raise ValueError(message)
-    length = lengths.pop() if lengths else None
-    if length is not None and not _DIGITS.fullmatch(length):
-        message = "malformed Content-Length"
         raise ValueError(message)
     return ResponseHead(
         status=status,
@@ -297,14 +310,15 @@ def inspect_response(status: int, reason: bytes, version: str, headers: list[Hea
         length=None if length is None else int(length),
         chunked=bool(codings),
         keep_alive=b"close" not in options and (version == "1.1" or b"keep-alive" in options),
+        dropped=_REPLY_DROPPED | options if options else _REPLY_DROPPED,
     )
 
 
 def render_response(head: ResponseHead, *, request_id: bytes, chunked: bool, close: bool, minor: int) -> bytes:
     """Return the head for the client: the sandbox's end-to-end headers under our framing."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    nominated = _tokens([value for name, value in head.headers if name == b"connection"])
-    lines += [b"%b: %b\r\n" % pair for pair in head.headers if pair[0] not in _REPLY_DROPPED and pair[0] not in nominated]
+    dropped = head.dropped
+    lines += [b"%b: %b\r\n" % pair for pair in head.headers if pair[0] not in dropped]
     if head.status == 101:
         lines.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
     elif close:

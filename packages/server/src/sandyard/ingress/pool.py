@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from sandyard.domain.sandboxes import SandboxState
@@ -63,11 +64,10 @@ class Pool:
                 del self._idle[back.target]
             back.abort()
             return
-        loop = asyncio.get_running_loop()
-        back.idle_since = loop.time()
+        back.idle_since = time.monotonic()
         idle.append(back)
         if self._sweep is None:
-            self._sweep = loop.call_later(self._limits.pool_timeout, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(self._limits.pool_timeout, self._close_old)
 
     def forget(self, back: Back) -> None:
         """An idle connection was closed by its sandbox."""
@@ -88,10 +88,9 @@ class Pool:
         self._idle.clear()
 
     def _close_old(self) -> None:
-        loop = asyncio.get_running_loop()
         self._sweep = None
-        oldest = loop.time()
-        limit = oldest - self._limits.pool_timeout
+        now = oldest = time.monotonic()
+        limit = now - self._limits.pool_timeout
         for idle in list(self._idle.values()):
             for back in list(idle):
                 if back.idle_since <= limit:
@@ -100,4 +99,4 @@ class Pool:
                 else:
                     oldest = min(oldest, back.idle_since)
         if self._idle:
-            self._sweep = loop.call_at(oldest + self._limits.pool_timeout, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(oldest + self._limits.pool_timeout - now, self._close_old)

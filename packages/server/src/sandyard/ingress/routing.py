@@ -58,9 +58,9 @@ def find_target(head: RequestHead, catalog: Catalog) -> Target:
     shared, named = _read_host(head.host)
     if shared:
         for id_header, port_header in _ID_HEADERS:
-            sandbox_id = head.first(id_header)
-            if sandbox_id is not None:
-                return Target(_clean_id(sandbox_id), _read_port(head.first(port_header)))
+            if id_header in head.special:
+                ports = head.special.get(port_header, [b""])
+                return _read_target(head.special[id_header][0], ports[0])
     if named is not None:
         return named
     token = head.first(b"x-access-token")
@@ -83,6 +83,11 @@ def _read_host(host: bytes) -> tuple[bool, Target | None]:
     return not host or _SHARED_HOST.fullmatch(host) is not None, named
 
 
+@lru_cache(maxsize=4096)
+def _read_target(sandbox_id: bytes, port: bytes) -> Target:
+    return Target(_clean_id(sandbox_id.decode("latin-1")), _read_port(port.decode("latin-1")))
+
+
 def _clean_id(text: str) -> str:
     sandbox_id = text.strip().partition("-")[0]
     if not _SANDBOX_ID.fullmatch(sandbox_id):
@@ -90,10 +95,10 @@ def _clean_id(text: str) -> str:
     return sandbox_id
 
 
-def _read_port(text: str | None) -> int:
-    if text is None or not text.strip():
-        return GUEST_PORT
+def _read_port(text: str) -> int:
     digits = text.strip()
+    if not digits:
+        return GUEST_PORT
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and 0 < int(digits) <= _HIGHEST_PORT):
         raise ApiError(INVALID_REQUEST, "A sandbox port is a number from 1 to 65535")
     return int(digits)
@@ -116,10 +121,11 @@ def admit(head: RequestHead, target: Target, catalog: Catalog, owner_of: Callabl
 
 
 def _authenticate(head: RequestHead, route: Route, owner_of: Callable[[str], str | None]) -> None:
-    tokens = (head.first(b"x-access-token"), head.first(b"e2b-traffic-access-token"))
     expected = route.access_token.encode()
-    if any(hmac.compare_digest(token.encode("latin-1"), expected) for token in tokens if token is not None):
-        return
+    for name in (b"x-access-token", b"e2b-traffic-access-token"):
+        tokens = head.special.get(name)
+        if tokens is not None and hmac.compare_digest(tokens[0], expected):
+            return
     keys = [head.first(b"x-api-key"), *(bearer_of(value) for value in head.special.get(b"authorization", ()))]
     owners = {owner_of(key) for key in keys if key} - {None}
     if route.owner in owners:

@@ -1,0 +1,167 @@
+"""A process back end for system tests, and an agent that runs what it is told: the probe of every attempt from inside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import textwrap
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sandyard.backends.process.backend import ProcessBackend
+from sandyard.domain.specs import Limits, Mount, SandboxSpec
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+PYTHON = os.path.realpath(sys.executable)
+
+PROBE = """
+import contextlib, json, socketserver, traceback
+kept = {}
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        line = self.rfile.readline()
+        if not line:
+            return
+        kept["result"] = None
+        try:
+            exec(json.loads(line), kept)
+            answer = {"result": kept["result"]}
+        except BaseException as error:
+            answer = {"error": type(error).__name__, "errno": getattr(error, "errno", None), "text": traceback.format_exc()}
+        self.wfile.write(json.dumps(answer).encode() + b"\\n")
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+    request_queue_size = 128
+Server(("127.0.0.1", 8080), Handler).serve_forever()
+"""
+
+
+@dataclass
+class Rig:
+    """One back end on one data directory; `listeners` are what egress was given and holds."""
+
+    data: Path
+    backend: ProcessBackend = field(init=False)
+    listeners: dict[str, socket.socket] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.backend = self.another()
+
+    def another(self) -> ProcessBackend:
+        """Return a back end for a server that comes after the one before."""
+        return ProcessBackend(self.data, attach_egress=self._attach, detach_egress=self._detach)
+
+    def _attach(self, sandbox_id: str, listener: socket.socket, policy: object) -> None:
+        self._detach(sandbox_id)
+        self.listeners[sandbox_id] = listener
+
+    def _detach(self, sandbox_id: str) -> None:
+        if sandbox_id in self.listeners:
+            self.listeners.pop(sandbox_id).close()
+
+    def spec(self, sandbox_id: str, script: str = PROBE, *, mode: str = "overlay", **changes: Any) -> SandboxSpec:
+        app = self.data.parent / f"app-{sandbox_id}"
+        app.mkdir(exist_ok=True)
+        (app / "main.py").write_text(textwrap.dedent(script))
+        spec = SandboxSpec(
+            sandbox_id=sandbox_id,
+            command=(PYTHON, "/app/main.py"),
+            cwd="/app",
+            env={"PATH": "/usr/bin:/bin", "HOME": "/home/user"},
+            mounts=(Mount(app, "/app", mode),),
+            limits=Limits(memory_bytes=256 << 20, disk_bytes=64 << 20, processes=64),
+            ready_timeout=30,
+            ends_at=time.time() + 300,
+        )
+        return replace(spec, **changes)
+
+    async def run(self, sandbox_id: str, code: str) -> dict[str, Any]:
+        """Execute `code` inside; return {"result": …} as it set `result`, or {"error", "errno", "text"}."""
+        sock = await self.backend.connect(sandbox_id, 8080)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        try:
+            writer.write(json.dumps(textwrap.dedent(code)).encode() + b"\n")
+            async with asyncio.timeout(30):
+                line = await reader.readline()
+            return json.loads(line)
+        finally:
+            writer.close()
+
+    async def result(self, sandbox_id: str, code: str) -> Any:
+        answer = await self.run(sandbox_id, code)
+        assert "result" in answer, answer
+        return answer["result"]
+
+    def keeper(self) -> int:
+        """Return the keeper's pid."""
+        return next(iter(keepers(self.data)))
+
+    def record(self, sandbox_id: str) -> dict[str, Any]:
+        return json.loads((self.data / "sandboxes" / sandbox_id / "record.json").read_text())
+
+
+def keepers(data: Path) -> list[int]:
+    """Return the pids of the keepers of a data directory."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if lives(int(entry.name)) and str(data).encode() in words and any(b"sandyard.backends.process" in word for word in words):
+                found.append(int(entry.name))
+    return found
+
+
+@asynccontextmanager
+async def rig(directory: Path) -> AsyncIterator[Rig]:
+    """Open a back end below `directory`; leave nothing."""
+    made = Rig(directory / "data")
+    await made.backend.open()
+    try:
+        yield made
+    finally:
+        await made.backend.shutdown()
+        for listener in made.listeners.values():
+            listener.close()
+
+
+async def ended(backend: ProcessBackend, seconds: float = 30) -> Any:
+    """Return the next sandbox that ended by itself."""
+    async with asyncio.timeout(seconds):
+        async for exited in backend.exits():
+            return exited
+
+
+async def until_gone(pid: int, seconds: float = 20) -> None:
+    """Return when the process has gone; its pidfd tells."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(fd, gone.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await gone.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def lives(pid: int) -> bool:
+    """Whether the process runs; one that has died and is not yet buried by init does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
