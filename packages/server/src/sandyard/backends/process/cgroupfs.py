@@ -51,7 +51,28 @@ def _hierarchy(version: int, root: str, point: str, path: str, controllers: froz
     return Hierarchy(version, Path(point.replace("\\040", " "), relative), len(Path(relative).parts), controllers)
 
 
-def bases(unified: Hierarchy) -> Iterator[Path]:
+def delegated(unified: Hierarchy, wanted: frozenset[str]) -> tuple[Path | None, frozenset[str]]:
+    """Find the group of version 2, our own or one above it, that hands most of `wanted` down to groups made in it.
+
+    Return it (None: there is none that we may use) and those controllers. Only where no other way is, our own group's processes are
+    moved into a leaf: a group that holds processes hands nothing down.
+    """
+    best: Path | None = None
+    most: frozenset[str] = frozenset()
+    for base in _bases(unified):
+        got = enable(base, wanted)
+        if best is None or len(got) > len(most):
+            best, most = base, got
+        if most == wanted:
+            return best, most
+    if _vacate(unified.own):
+        got = enable(unified.own, wanted)
+        if len(got) > len(most):
+            return unified.own, got
+    return best, most
+
+
+def _bases(unified: Hierarchy) -> Iterator[Path]:
     """Our own group, then those above it that let us make groups and move ourselves into them."""
     base = unified.own
     for _ in range(unified.depth + 1):
@@ -60,39 +81,34 @@ def bases(unified: Hierarchy) -> Iterator[Path]:
         base = base.parent
 
 
-def delegate(base: Path, wanted: frozenset[str], *, own: bool) -> frozenset[str]:
-    """Have `base` hand down those of the `wanted` controllers that it has; return them."""
-    offered = wanted & set(read(base / "cgroup.controllers").split())
-    got = enable(base, offered)
-    if got != offered and own:
-        _vacate(base)
-        got = enable(base, offered)
-    return got
-
-
 def enable(base: Path, wanted: frozenset[str]) -> frozenset[str]:
+    """Have `base` hand down those of `wanted` that it has; return them."""
     control = base / "cgroup.subtree_control"
-    for controller in wanted - set(read(control).split()):
+    for controller in wanted & set(read(base / "cgroup.controllers").split()) - set(read(control).split()):
         with contextlib.suppress(OSError):  # EBUSY: it holds processes itself
             write(control, f"+{controller}")
     return wanted & set(read(control).split())
 
 
-def _vacate(base: Path) -> None:
-    """Move the processes of `base` into a leaf, because a group with processes hands no controller down.
+def _vacate(base: Path) -> bool:
+    """Move the processes of `base` into a leaf, if they are ours to move; return whether they were.
 
-    Only where they are ours to move: this process alone, or everything in a container (its root is `/`).
+    They are where this process is alone, where a user other than root may write (then it was delegated), and in a container, whose
+    group looks like the root but, unlike the machine's own, has events.
     """
     pids = set(read(base / "cgroup.procs").split())
-    container = any(line == "0::/" for line in read(Path("/proc/self/cgroup")).splitlines())
-    if pids != {str(os.getpid())} and not container:
-        return
-    with contextlib.suppress(OSError):
-        leaf = base / _LEAF
+    container = "0::/" in read(Path("/proc/self/cgroup")).splitlines() and (base / "cgroup.events").exists()
+    if pids != {str(os.getpid())} and not os.geteuid() and not container:
+        return False
+    leaf = base / _LEAF
+    try:
         leaf.mkdir(exist_ok=True)
-        for pid in pids:
-            with contextlib.suppress(OSError):  # it has just ended, or is the kernel's
-                write(leaf / "cgroup.procs", pid)
+    except OSError:
+        return False
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has just ended
+            write(leaf / "cgroup.procs", pid)
+    return True
 
 
 def write(path: Path, value: str) -> None:

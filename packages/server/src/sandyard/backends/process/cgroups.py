@@ -14,7 +14,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cgroupfs import Hierarchy, bases, delegate, enable, field, hierarchies, read, retry, wait_event, write
+from .cgroupfs import Hierarchy, delegated, enable, field, hierarchies, read, retry, wait_event, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,16 +105,10 @@ class Cgroups:
     def _adopt_v2(self, unified: Hierarchy) -> None:
         """Take the group, our own or one above it, that gives the most of the controllers still missing."""
         wanted = frozenset(_WORDS.keys() - self._parents.keys())
-        best: tuple[Path, frozenset[str]] | None = None
-        for base in bases(unified):
-            got = delegate(base, wanted, own=base == unified.own)
-            if best is None or len(got) > len(best[1]):
-                best = base / self._name, got
-            if got == wanted:
-                break
-        if best is None:
+        base, got = delegated(unified, wanted)
+        if base is None:
             return
-        parent, got = best
+        parent = base / self._name
         with contextlib.suppress(OSError):
             parent.mkdir(exist_ok=True)
             got = enable(parent, got)
