@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from guests import MAIN, NAMESPACES, PYTHON, RunningGuest, guest, python
 from sandkit.guest import output
+from support.guests import MAIN, NAMESPACES, PYTHON, RunningGuest, guest, python
 
 
 def report(running: RunningGuest) -> dict[str, int | str | None] | None:

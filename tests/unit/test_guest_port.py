@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from guests import guest, python
 from sandkit.guest import output
+from support.guests import NAMESPACES, guest, python
 
 CLIENT = """
 import os, random, select, socket, struct, sys, time
@@ -99,7 +99,6 @@ for name in ("mem", "environ", "maps"):
     try: open(f"/proc/{pid}/{name}").read(1)
     except PermissionError: print("refused")
 """
-    from guests import NAMESPACES
 
     with guest(tmp_path, python(CLIENT + code), namespaces=(*NAMESPACES, "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL")) as running:
         assert running.wait() == 0
