@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, cast
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from multiprocessing.connection import Connection
 
 SANDBOX, TOKEN, OWNER = "i0123456789abcdefghij", "t" * 40, "owner"
@@ -119,7 +119,7 @@ def run(target: Callable[..., object], *args: object) -> None:
 
 
 @contextmanager
-def process(target: Callable[..., object], *args: int) -> Iterator[int]:
+def process(target: Callable[..., object], *args: int) -> Generator[int, None, None]:
     """Run a server in a process of its own; yield its port."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -149,7 +149,7 @@ http {{
 
 
 @contextmanager
-def nginx(binary: str, upstream: int) -> Iterator[int]:
+def nginx(binary: str, upstream: int) -> Generator[int, None, None]:
     """Run nginx with one worker; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

@@ -16,7 +16,7 @@ from sandyard.egress import EgressLimits, EgressProxy, Usage
 from support.ingress import listening, read_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from sandyard.egress.addresses import Address
 
@@ -76,7 +76,7 @@ async def repeats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @asynccontextmanager
-async def out(handler: Any = tells, *, allow: tuple[str, ...] = ("world.test", "mixed.test"), **limits: Any) -> AsyncIterator[Out]:
+async def out(handler: Any = tells, *, allow: tuple[str, ...] = ("world.test", "mixed.test"), **limits: Any) -> AsyncGenerator[Out, None]:
     names = Names()
     proxy = EgressProxy(names, limits=EgressLimits(**limits))
     sock = listener()

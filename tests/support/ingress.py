@@ -14,7 +14,7 @@ from sandyard.ingress import Ingress, IngressLimits
 from support.dialer import LoopbackDialer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 ID, TOKEN, OWNER, KEY = "abc123", "token-of-abc123", "owner-1", "sk-" + "a1" * 20
 OTHER_KEY = "sk-" + "b2" * 20
@@ -49,7 +49,7 @@ class Yard:
         self.catalog.put(replace(route, **fields))
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async def connect(self) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter], None]:
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -130,7 +130,7 @@ def says(raw: bytes) -> Any:
 
 
 @asynccontextmanager
-async def listening(handler: Any) -> AsyncIterator[int]:
+async def listening(handler: Any) -> AsyncGenerator[int, None]:
     """Serve `handler` on a loopback port; every connection of it is closed when it returns, and at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -158,18 +158,17 @@ async def listening(handler: Any) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def yard(handler: Any = echo, *, public: bool = False, **limits: Any) -> AsyncIterator[Yard]:
+async def yard(handler: Any = echo, *, public: bool = False, **limits: Any) -> AsyncGenerator[Yard, None]:
     """An ingress with one running sandbox whose port 8080, 3000 and guest port are `handler`."""
     catalog, dialer = Catalog(), LoopbackDialer()
     catalog.put(Route(sandbox_id=ID, owner=OWNER, agent="echo", state=SandboxState.RUNNING, access_token=TOKEN, public=public))
-    defaults = {"crash_wait": 0.3, "drain_timeout": 0.2, "linger_timeout": 0.3}
     ingress = Ingress(
         catalog,
         dialer,
         owner_of=OWNERS.get,
         internal_token=lambda route: f"jwt.of.{route.sandbox_id}",
         is_platform_key=lambda key: key.lower() in OWNERS,
-        limits=IngressLimits(**{**defaults, **limits}),
+        limits=replace(IngressLimits(crash_wait=0.3, drain_timeout=0.2, linger_timeout=0.3), **limits),
     )
     async with listening(handler) as upstream:
         for port in (8080, 3000, 49983):
