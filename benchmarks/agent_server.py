@@ -76,7 +76,7 @@ def serve(kind: str, mode: str, port: int) -> None:
     elif kind == "bedrock-agentcore":
         from bedrock_agentcore import BedrockAgentCoreApp
 
-        app = BedrockAgentCoreApp()
+        app: Any = BedrockAgentCoreApp()
         app.entrypoint(echo if mode == "json" else stream)
         app.run(port=port, log_level="warning", access_log=False)
     else:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 START_SECONDS = 30.0
 
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(arguments: Sequence[str], port: int) -> Iterator[None]:
+def served(arguments: Sequence[str], port: int) -> Generator[None]:
     """Run a Python program that listens on `port` of the loopback, until the block ends.
 
     Raises:

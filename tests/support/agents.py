@@ -14,7 +14,7 @@ import orjson
 from sandkit.wire import sse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from anyio.abc import ByteReceiveStream, Process, SocketStream
@@ -73,7 +73,7 @@ class Agent:
     @contextlib.asynccontextmanager
     async def call(
         self, body: bytes | Any = b"", *, method: str = "POST", path: str = "/invocations", **headers: str
-    ) -> AsyncIterator[Call]:
+    ) -> AsyncGenerator[Call]:
         payload = body if isinstance(body, bytes) else orjson.dumps(body)
         lines = [f"{method} {path} HTTP/1.1", "Host: agent", "Connection: close", f"Content-Length: {len(payload)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -98,7 +98,7 @@ class Agent:
 
 
 @contextlib.asynccontextmanager
-async def serving(source: str, directory: Path, **environment: str) -> AsyncIterator[Agent]:
+async def serving(source: str, directory: Path, **environment: str) -> AsyncGenerator[Agent]:
     """Run `source`, the text of an agent that ends with `app.run()`, until the block ends."""
     path = directory / "agent.py"
     path.write_text(source)

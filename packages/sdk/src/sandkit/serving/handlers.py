@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from sandkit.serving.threads import Threads
 
@@ -20,8 +20,8 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 class Handler:
     """Calls `function` with the request and, where it asks for it, the context.
 
-    `await handler(request, make_context, threads)` gives what the function returns, or an async iterator where it streams:
-    generators, async generators and async iterators stream, nothing else does. Functions that are not `async` run in a thread.
+    `await handler(request, make_context, threads)` gives what the function returns, to be looked at with `stream_of`.
+    Functions that are not `async` run in a thread.
     """
 
     def __init__(self, function: Callable[..., Any], context_type: type) -> None:
@@ -33,23 +33,22 @@ class Handler:
         self.function = function
         self.name = name_of(function)
         target = _code_of(function)
+        self.streams = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
         self._is_async = inspect.iscoroutinefunction(target)
-        self._makes_generator = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
-        self.streams = self._makes_generator
         self._context_at = _context_place(function, context_type)
 
-    async def __call__(self, request: Any, make_context: Callable[[], Any], threads: Threads) -> Any:
+    def __call__(self, request: Any, make_context: Callable[[], Any], threads: Threads) -> Awaitable[Any]:
         if self._is_async:
-            result = await self._started(request, make_context)
-        elif self._makes_generator:
-            result = self._started(request, make_context)  # runs none of the user's code yet
-        else:
-            result = await threads.call(self._started, request, make_context)
-            if inspect.isawaitable(result):
-                result = await result
-        return threads.iterate(cast("Generator[Any, None, Any]", result)) if inspect.isgenerator(result) else result
+            return self._begun(request, make_context)
+        return self._called(request, make_context, threads)
 
-    def _started(self, request: Any, make_context: Callable[[], Any]) -> Any:
+    async def _called(self, request: Any, make_context: Callable[[], Any], threads: Threads) -> Any:
+        if self.streams:
+            return self._begun(request, make_context)  # makes the generator, and runs none of the user's code yet
+        result = await threads.call(self._begun, request, make_context)
+        return await result if inspect.isawaitable(result) else result
+
+    def _begun(self, request: Any, make_context: Callable[[], Any]) -> Any:
         match self._context_at:
             case None:
                 return self.function(request)
@@ -59,9 +58,13 @@ class Handler:
                 return self.function(request, **{name: make_context()})
 
 
-def is_stream(result: Any) -> TypeGuard[AsyncIterator[Any]]:
-    """Tell whether what a handler gave is a stream of chunks."""
-    return not isinstance(result, _PLAIN) and isinstance(result, AsyncIterator)
+def stream_of(result: Any, threads: Threads) -> AsyncIterator[Any] | None:
+    """Return the chunks of what a function has returned, or None: generators and async iterators stream, nothing else does."""
+    if isinstance(result, _PLAIN):
+        return None
+    if inspect.isgenerator(result):
+        return threads.iterate(cast("Generator[Any, None, Any]", result))
+    return cast("AsyncIterator[Any]", result) if isinstance(result, AsyncIterator) else None
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -109,13 +109,13 @@ class Exchange:
         if not self._done:
             self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
-    async def close(self) -> None:
-        """End the watch."""
+    def close(self) -> asyncio.Task[None] | None:
+        """End the watch, and return the task that is still to end, if there is one."""
         self._done = True
         self.task = None  # it holds the context, that the invocation, that this: no cycle is left to the collector
         if self._watcher is not None:
             self._watcher.cancel()
-            await asyncio.wait((self._watcher,))
+        return self._watcher
 
     async def _watch(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

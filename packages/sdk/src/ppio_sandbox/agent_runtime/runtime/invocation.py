@@ -47,7 +47,7 @@ class Invocation:
         return self._context
 
     def _field(self, name: str) -> Any:
-        return cast("dict[str, Any]", self.request).get(name) if isinstance(self.request, dict) else None
+        return self.request.get(name) if type(self.request) is dict else None  # pyright: ignore[reportUnknownMemberType]
 
 
 def _decoded(body: bytes) -> Any:

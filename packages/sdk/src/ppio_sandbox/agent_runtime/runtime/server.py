@@ -17,7 +17,7 @@ from ppio_sandbox.agent_runtime.runtime.health import UNHEALTHY, Health
 from ppio_sandbox.agent_runtime.runtime.invocation import Invocation
 from ppio_sandbox.agent_runtime.runtime.models import RequestContext, RuntimeConfig
 from ppio_sandbox.agent_runtime.runtime.replies import Reply, RequestError, StreamReply, closed, failure, json_reply, opened, success
-from sandkit.serving.handlers import Handler, is_stream
+from sandkit.serving.handlers import Handler, stream_of
 from sandkit.serving.threads import Threads
 from sandkit.serving.values import to_json
 
@@ -111,7 +111,8 @@ class AgentRuntimeServer:
                 raise
             task.uncancel()  # it was our own watch; the work has ended and there is nobody to tell
         finally:
-            await exchange.close()
+            if (watcher := exchange.close()) is not None:
+                await asyncio.wait((watcher,))
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
@@ -158,14 +159,14 @@ class AgentRuntimeServer:
         AgentRuntimeContext.defer(invocation.context)
         self._watch.over(exchange)
         result = await self._handler(invocation.request, invocation.context, self._threads)
-        streams = is_stream(result)
+        chunks = stream_of(result, self._threads)
         wish = invocation.stream
-        if streams and wish is not False:
-            return await opened(result, exchange.request_id)
-        if streams:
-            result = await _collected(result)
-        elif wish:
-            return await opened(_single(result), exchange.request_id)
+        if chunks is None and wish:
+            chunks = _single(result)
+        if chunks is not None:
+            if wish is not False:
+                return await opened(chunks, exchange.request_id)
+            result = await _collected(chunks)
         return success(result, exchange.elapsed(), exchange.request_id)
 
     async def _ping(self, exchange: Exchange, _read: object) -> Reply:
