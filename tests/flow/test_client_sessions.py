@@ -54,11 +54,6 @@ ENVELOPE = {"result": "hello", "status": "success", "duration": 0.5, "metadata":
 
 
 @pytest.fixture
-def anyio_backend():
-    return ("asyncio", {"use_uvloop": True})
-
-
-@pytest.fixture
 async def platform():
     async with FakePlatform() as fake:
         fake.on("POST /sandboxes", created())

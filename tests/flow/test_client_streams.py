@@ -25,11 +25,6 @@ THREE = (b'data: "one "\n\n', b'data: {"n": 2}\n\n: keep-alive\n\n', b'data: "\x
 
 
 @pytest.fixture
-def anyio_backend():
-    return ("asyncio", {"use_uvloop": True})
-
-
-@pytest.fixture
 async def platform():
     async with FakePlatform() as fake:
         fake.on("POST /sandboxes", created())

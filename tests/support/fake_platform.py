@@ -119,10 +119,11 @@ class FakePlatform:
         assert task is not None
         self._tasks.add(task)
         try:
-            while (asked := await _read(reader)) is not None:
+            begun = b""
+            while (asked := await _read(reader, begun)) is not None:
                 self.seen.append(asked)
                 self._changed()
-                await self._answer(asked, Line(reader, writer))
+                begun = await self._answer(asked, Line(reader, writer))
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
@@ -131,7 +132,8 @@ class FakePlatform:
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def _answer(self, asked: Asked, line: Line) -> None:
+    async def _answer(self, asked: Asked, line: Line) -> bytes:
+        """Answer, and note whether the client leaves meanwhile; return what it has sent of its next request."""
         answers = self._answers.get(f"{asked.method} {asked.path}", [refused(404, "not_found", f"there is no {asked.path}")])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         watching = asyncio.create_task(line.reader.read(1))
@@ -147,11 +149,12 @@ class FakePlatform:
             answering.cancel()
             watching.cancel()
             await asyncio.gather(watching, answering, return_exceptions=True)
+        return b"" if watching.cancelled() else watching.result()
 
 
-async def _read(reader: asyncio.StreamReader) -> Asked | None:
+async def _read(reader: asyncio.StreamReader, begun: bytes) -> Asked | None:
     try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        head = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:
         return None
     first, *lines = head.strip().split("\r\n")

@@ -17,11 +17,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend():
-    return ("asyncio", {"use_uvloop": True})
-
-
-@pytest.fixture
 async def platform():
     async with FakePlatform() as fake:
         yield fake

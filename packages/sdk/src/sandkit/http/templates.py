@@ -38,9 +38,12 @@ def build_status(template_id: str, build_id: str, logs_offset: int = 0) -> Call[
     return Call(Request("GET", path), lambda reply: BuildStatus.model_validate_json(reply.body))
 
 
-def follow_build(template_id: str, build_id: str) -> Request:
-    """Ask for a build's log as server-sent events: `BuildLogEntry` each, at last `event: end` with a `BuildStatus`."""
-    return Request("GET", f"{_path(template_id)}/builds/{quote(build_id, safe='')}/logs?follow=true", {"accept": EVENTS_TYPE})
+def follow_build(template_id: str, build_id: str, offset: int = 0) -> Request:
+    """Ask for a build's log from line `offset` on, as server-sent events: `BuildLogEntry` each, at last `event: end` with a
+    `BuildStatus`.
+    """
+    path = f"{_path(template_id)}/builds/{quote(build_id, safe='')}/logs?follow=true&offset={offset}"
+    return Request("GET", path, {"accept": EVENTS_TYPE})
 
 
 def _path(template_id: str) -> str:

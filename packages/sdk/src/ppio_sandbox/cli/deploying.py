@@ -1,0 +1,93 @@
+"""`agent deploy`: pack, upload, follow the build, write back where the agent is."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppio_sandbox.agent_runtime.client import AgentRuntimeClient
+from ppio_sandbox.cli import builds, manifest_file, packing
+from ppio_sandbox.cli.output import ExitCode, UsageError, fail, give, give_json, people, say
+from sandkit.http import templates
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sandkit.wire.templates import BuildLogEntry, BuildStatus, Deployment
+
+UPLOAD_SECONDS = 600.0
+
+
+async def deploy(directory: Path | None, config: Path | None, tags: list[str], *, wait: bool, as_json: bool) -> None:
+    """Deploy a directory; ends with `ExitCode.BUILD_FAILED` where its build fails."""
+    directory = directory or Path()
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is no directory")
+    file = manifest_file.load(manifest_file.find(directory, config))
+    if not (directory / file.manifest.spec.entrypoint).is_file():
+        raise UsageError(f"the entrypoint {file.manifest.spec.entrypoint} that {file.path} names is not in {directory}")
+    async with AgentRuntimeClient() as client:
+        package = await asyncio.to_thread(packing.pack, directory, file.path)
+        say(f"packed {package.count} files, {package.size / 1024:.1f} KiB")
+        call = templates.deploy_agent(packing.parts_of(package), package.size, tags)
+        deployment = await client.platform.perform(call, seconds=UPLOAD_SECONDS)
+        if not wait:
+            _remember(file.path, deployment, "pending")
+            _report(deployment, None, as_json=as_json)
+            return
+        with _spinner(f"building {deployment.name}"):
+            status = await builds.follow(client.platform, deployment.template_id, deployment.build_id, _show)
+    _remember(file.path, deployment, status.phase)
+    if status.status == "error":
+        _fail(deployment, status, as_json=as_json)
+    _report(deployment, status, as_json=as_json)
+
+
+def _show(line: BuildLogEntry) -> None:
+    say(f"  {line.message}")
+
+
+def _remember(path: Path, deployment: Deployment, phase: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    status = {"phase": phase, "template_id": deployment.template_id, "last_deployed": now, "build_id": deployment.build_id}
+    if not manifest_file.write_status(path, status):
+        say(f"note: the status could not be written into {path}, whose form is too unusual; the template is {deployment.template_id}")
+
+
+def _report(deployment: Deployment, status: BuildStatus | None, *, as_json: bool) -> None:
+    if as_json:
+        give_json(_summary(deployment, status))
+        return
+    word = "deployed" if status is not None else "accepted"
+    say(f"{word} {deployment.name} as template {deployment.template_id}, build {deployment.build_id}, tags {', '.join(deployment.tags)}")
+    follow_up = f'invoke {deployment.name} --input "hello"' if status is not None else f"logs --build {deployment.name}"
+    say(f"next: ppio-sandbox-cli agent {follow_up}")
+    give(deployment.template_id)
+
+
+def _fail(deployment: Deployment, status: BuildStatus, *, as_json: bool) -> None:
+    reason = status.reason
+    if reason is not None and reason.output:
+        say(reason.output.rstrip())
+    sentence = f"the build {deployment.build_id} of {deployment.name} failed: {reason.message if reason else 'no reason was told'}"
+    fail(ExitCode.BUILD_FAILED, sentence, as_json=as_json, **_summary(deployment, status))
+
+
+def _summary(deployment: Deployment, status: BuildStatus | None) -> dict[str, object]:
+    reason = status.reason if status is not None else None
+    return {
+        "template_id": deployment.template_id,
+        "build_id": deployment.build_id,
+        "name": deployment.name,
+        "tags": deployment.tags,
+        "phase": status.phase if status is not None else "pending",
+        "reason": reason.model_dump() if reason is not None else None,
+    }
+
+
+def _spinner(text: str) -> AbstractContextManager[object]:
+    console = people()
+    return console.status(text) if console.is_terminal else nullcontext()

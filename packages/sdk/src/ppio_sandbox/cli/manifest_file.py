@@ -1,0 +1,91 @@
+"""Finding, reading and updating `agent.yaml`; what people wrote in it, comments included, is kept byte for byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from ppio_sandbox.cli.output import UsageError
+from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A manifest and where it stands."""
+
+    path: Path
+    manifest: AgentConfig
+
+    @property
+    def target(self) -> str:
+        """What to call: the template that was deployed, else the agent's name."""
+        status = self.manifest.status
+        return (status.template_id if status else None) or self.manifest.metadata.name
+
+
+def find(directory: Path, config: Path | None = None) -> Path:
+    """Return the manifest of a directory, or the one that `config` names.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if config is not None:
+        if not config.is_file():
+            raise UsageError(f"there is no file {config}")
+        return config
+    for name in MANIFEST_NAMES:
+        if (directory / name).is_file():
+            return directory / name
+    raise UsageError(f"there is no {MANIFEST_NAMES[0]} in {directory}: `ppio-sandbox-cli agent init` writes one")
+
+
+def load(path: Path) -> ManifestFile:
+    """Read a manifest.
+
+    Raises:
+        UsageError: it is not YAML, or not a manifest; the sentence names the fields.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
+    try:
+        return ManifestFile(path, AgentConfig.model_validate(values))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg']}" for item in error.errors())
+        raise UsageError(f"{path} is not a manifest: {wrong}") from error
+
+
+def write_status(path: Path, status: Mapping[str, Any]) -> bool:
+    """Replace the `status:` section, or add it at the end; return False, with the file untouched, where that cannot be done safely."""
+    before = path.read_text(encoding="utf-8")
+    after = with_status(before, status)
+    if yaml.safe_load(after) != {**yaml.safe_load(before), "status": dict(status)}:
+        return False
+    path.write_text(after, encoding="utf-8")
+    return True
+
+
+def with_status(text: str, status: Mapping[str, Any]) -> str:
+    """Return the text with its top-level `status:` section replaced or added; all other lines stay as they are."""
+    section = yaml.safe_dump({"status": dict(status)}, sort_keys=False, allow_unicode=True).splitlines(keepends=True)
+    lines = text.splitlines(keepends=True)
+    start = next((n for n, line in enumerate(lines) if line.startswith("status:")), None)
+    if start is None:
+        ending = "" if not text or text.endswith("\n") else "\n"
+        return text + ending + "\n" + "".join(section)
+    end = next((n for n in range(start + 1, len(lines)) if _begins_another(lines[n])), len(lines))
+    while end > start + 1 and not lines[end - 1].strip():
+        end -= 1
+    return "".join([*lines[:start], *section, *lines[end:]])
+
+
+def _begins_another(line: str) -> bool:
+    return bool(line.strip()) and not line[0].isspace()

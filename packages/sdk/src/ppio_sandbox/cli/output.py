@@ -1,0 +1,127 @@
+"""What people read goes to standard error, what programs read to standard output; and the exit codes.
+
+0 done · 1 the platform or the agent failed · 2 wrong usage · 3 no or a wrong API key · 4 not found · 5 the build failed · 130 interrupted
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from rich.console import Console
+
+    from ppio_sandbox.agent_runtime.exceptions import PPIOAgentRuntimeError
+
+
+class ExitCode(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    AUTHENTICATION = 3
+    NOT_FOUND = 4
+    BUILD_FAILED = 5
+    INTERRUPTED = 130
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done as it was asked; the message is a sentence for people."""
+
+
+def people() -> Console:
+    """Return the console for people; it keeps to `NO_COLOR`, and to plain text where standard error is no terminal."""
+    from rich.console import Console  # noqa: PLC0415 (a command that prints nothing for people does not pay for it)
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Tell people, without markup."""
+    people().print(text, markup=False)
+
+
+def give(text: str, end: str = "\n") -> None:
+    """Give a program (or a pipe) its result."""
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def give_json(value: object) -> None:
+    give(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def fail(code: ExitCode, sentence: str, *, as_json: bool = False, **fields: Any) -> NoReturn:
+    """End the command: the sentence for people, and with `--json` one object for programs."""
+    if as_json:
+        give_json({"error": sentence, **{name: value for name, value in fields.items() if value not in (None, "")}})
+    say(f"error: {sentence}")
+    raise typer.Exit(int(code))
+
+
+def perform(work: Callable[[], Coroutine[Any, Any, None]], *, as_json: bool) -> None:
+    """Run a command's work; what it raises becomes a sentence and an exit code."""
+    import asyncio  # noqa: PLC0415 (`--help` needs no event loop)
+
+    from ppio_sandbox.agent_runtime.exceptions import PPIOAgentRuntimeError  # noqa: PLC0415 (likewise)
+
+    try:
+        asyncio.run(work())
+    except PPIOAgentRuntimeError as error:
+        _fail_with(error, as_json=as_json)
+    except UsageError as error:
+        fail(ExitCode.USAGE, str(error), as_json=as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has left; there is nobody to tell
+        raise typer.Exit(int(ExitCode.DONE)) from None
+
+
+def _fail_with(error: PPIOAgentRuntimeError, *, as_json: bool) -> NoReturn:
+    details: Mapping[str, Any] = getattr(error, "details", {})
+    output = str(details.get("output") or "").rstrip()
+    if output:
+        say(output)
+    fields = {"error_code": error.error_code, "request_id": getattr(error, "request_id", None), "details": details or None}
+    fail(_code_of(error), f"{error}{_exit_code_of(details)}{_hint(error)}", as_json=as_json, **fields)
+
+
+def _exit_code_of(details: Mapping[str, Any]) -> str:
+    return f" (exit code {details['exit_code']})" if details.get("exit_code") is not None else ""
+
+
+def _hint(error: PPIOAgentRuntimeError) -> str:
+    """Say what to do where the platform was not reached and nobody said where it is."""
+    if error.error_code == "network" and not os.environ.get("PPIO_API_URL"):
+        return '; PPIO_API_URL is not set: with a local platform running, eval "$(sandyard env)" sets it'
+    return ""
+
+
+def _code_of(error: PPIOAgentRuntimeError) -> ExitCode:
+    from ppio_sandbox.agent_runtime.client.exceptions import (  # noqa: PLC0415 (only a failure needs them)
+        AuthenticationError,
+        SessionNotFoundError,
+        TemplateNotFoundError,
+    )
+    from ppio_sandbox.agent_runtime.exceptions import ValidationError  # noqa: PLC0415 (likewise)
+
+    match error:
+        case AuthenticationError():
+            return ExitCode.AUTHENTICATION
+        case TemplateNotFoundError() | SessionNotFoundError():
+            return ExitCode.NOT_FOUND
+        case ValidationError():
+            return ExitCode.USAGE
+        case _ if error.error_code in ("not_found", "build_not_found"):
+            return ExitCode.NOT_FOUND
+        case _:
+            return ExitCode.FAILED

@@ -1,0 +1,91 @@
+"""`agent init`: a directory that can be deployed at once."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ppio_sandbox.cli.output import UsageError, give_json, say
+from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig, AgentMetadata, AgentSpec
+
+MANIFEST = """\
+apiVersion: v1
+kind: Agent
+metadata:
+  name: {name}
+  version: "1.0.0"
+  author: {author}
+  description: An agent that answers
+  created: "{created}"
+
+spec:
+  entrypoint: {entrypoint}
+  runtime:
+    timeout: 60          # seconds that the agent may take to start
+    memory_limit: 512Mi
+    cpu_limit: "1"
+"""
+
+AGENT = '''\
+"""{name}: what it returns is the answer, what it yields is streamed."""
+
+from ppio_sandbox.agent_runtime import AgentRuntimeApp
+
+app = AgentRuntimeApp()
+
+
+@app.entrypoint
+def answer(request: dict) -> str:
+    return f"You said: {{request.get('prompt', '')}}"
+
+
+if __name__ == "__main__":
+    app.run()
+'''
+
+REQUIREMENTS = "# What the agent imports, one requirement a line. The platform adds its own SDK.\n"
+
+
+async def init(directory: Path | None, name: str | None, entrypoint: str, author: str, *, as_json: bool) -> None:
+    """Write what is missing; what is there is kept."""
+    directory = directory or Path()
+    name = name or _name_of(directory)
+    _check(name, entrypoint, author)
+    for manifest in MANIFEST_NAMES:
+        if (directory / manifest).exists():
+            raise UsageError(f"{directory / manifest} is there already: `ppio-sandbox-cli agent deploy {directory}` deploys it")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    values = {"name": name, "entrypoint": entrypoint, "author": author, "created": created}
+    texts = {MANIFEST_NAMES[0]: MANIFEST, entrypoint: AGENT, "requirements.txt": REQUIREMENTS}
+    written = [file for file, text in texts.items() if _write(directory / file, text.format(**values))]
+    if as_json:
+        give_json({"name": name, "directory": str(directory), "written": written})
+        return
+    say(f"wrote {', '.join(written)} in {directory.resolve()}")
+    say(f"next: ppio-sandbox-cli agent deploy {directory}")
+
+
+def _check(name: str, entrypoint: str, author: str) -> None:
+    if Path(entrypoint).is_absolute() or ".." in Path(entrypoint).parts:
+        raise UsageError("the entrypoint is a file in the agent's directory")
+    try:
+        AgentConfig(metadata=AgentMetadata(name=name, version="1.0.0", author=author), spec=AgentSpec(entrypoint=entrypoint))
+    except ValidationError as error:
+        wrong = "; ".join(f"{item['loc'][-1]} {item['input']!r}: {item['msg']}" for item in error.errors())
+        raise UsageError(wrong) from error
+
+
+def _write(path: Path, text: str) -> bool:
+    """Write a file that is not there; return whether it was written."""
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return True
+
+
+def _name_of(directory: Path) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", directory.resolve().name.lower()).strip("-.") or "agent"
