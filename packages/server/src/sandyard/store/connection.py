@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from importlib.resources import files
 
 from sandyard.domain.errors import StoreUnavailable
@@ -21,7 +22,7 @@ def connect(path: str) -> sqlite3.Connection:
     """
     try:
         if path != MEMORY:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the driver would make it readable for all
+            _make_private(path)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except OSError as error:
         raise StoreUnavailable(f"The database {path} cannot be opened for writing: {error.strerror}") from error
@@ -34,6 +35,16 @@ def connect(path: str) -> sqlite3.Connection:
         connection.close()
         raise translate(error, path) from error
     return connection
+
+
+def _make_private(path: str) -> None:
+    """Make the file, which the driver would make readable for all.
+
+    An existing one must not be opened here: closing a descriptor drops the locks that this process's other connections hold on
+    the file (POSIX), and a second process would then delete the write-ahead log under them.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
