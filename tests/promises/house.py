@@ -18,6 +18,7 @@ PROMISES = [
     ("docs.two-languages", "issue 2 §1", "The README stands in English and Chinese, with the same commands and the same code."),
     ("docs.run", "shared style", "The code that the README shows is a file of docs_src that the tests run."),
     ("docs.errors", "shared style", "The page of errors names every error of the wire with its HTTP status and whose fault it is."),
+    ("docs.commands", "shared style", "The page of commands lists every command with its options."),
     ("docs.links", "shared style", "Every link from a page of the documentation to a file of the repository leads somewhere."),
     ("examples.hello", "issue 2 §5", "The hello agent of ten lines answers."),
     (
