@@ -138,8 +138,7 @@ async def rig(directory: Path) -> AsyncIterator[Rig]:
 async def ended(backend: ProcessBackend, seconds: float = 30) -> Any:
     """Return the next sandbox that ended by itself."""
     async with asyncio.timeout(seconds):
-        async for exited in backend.exits():
-            return exited
+        return await anext(aiter(backend.exits()))
 
 
 async def until_gone(pid: int, seconds: float = 20) -> None:

@@ -42,8 +42,8 @@ class Host:
         """
         sandboxes = data_dir / "sandboxes"
         sandboxes.mkdir(mode=0o700, exist_ok=True)
-        first_uid = uids.block(data_dir)
-        cgroups = Cgroups.discover(f"{(first_uid - uids.BASE) // uids.BLOCK:04x}")
+        first_uid = uids.block(data_dir, {record.uid for record in _living(sandboxes) if record.uid is not None})
+        cgroups = Cgroups.discover(f"{uids.number(data_dir):08x}")
         own_uids = os.geteuid() == 0 and _are_mapped(first_uid)
         user_namespace = not (own_uids and _may_administer())
         if user_namespace:

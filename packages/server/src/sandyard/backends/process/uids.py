@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,10 +46,18 @@ class Uids:
         self._taken.discard(uid)
 
 
-def block(data_dir: Path) -> int:
-    """Return the first uid of the data directory's block: always the same, unless something else on the machine holds it."""
-    held = [*_subordinate(), *_running()]
-    wanted = zlib.crc32(os.fsencode(data_dir.resolve())) % BLOCKS
+def number(data_dir: Path) -> int:
+    """Return a number that tells the data directory from others of this machine."""
+    return zlib.crc32(os.fsencode(data_dir.resolve()))
+
+
+def block(data_dir: Path, own: set[int]) -> int:
+    """Return the first uid of the data directory's block: always the same, unless something else on the machine holds it.
+
+    `own` are the uids of sandboxes that an earlier keeper started.
+    """
+    held = [*_subordinate(), *((uid, uid + 1) for uid in _running() - own)]
+    wanted = number(data_dir) % BLOCKS
     for step in range(BLOCKS):
         first = BASE + (wanted + step) % BLOCKS * BLOCK
         if not any(start < first + BLOCK and first < end for start, end in held):
@@ -67,12 +76,11 @@ def _subordinate() -> Iterator[tuple[int, int]]:
                 yield int(start), int(start) + int(count)
 
 
-def _running() -> Iterator[tuple[int, int]]:
-    """Yield the uids of running processes."""
+def _running() -> set[int]:
+    """Return the uids of running processes."""
+    found: set[int] = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
-            try:
-                uid = entry.stat().st_uid
-            except FileNotFoundError:
-                continue
-            yield uid, uid + 1
+            with suppress(FileNotFoundError):
+                found.add(entry.stat().st_uid)
+    return found

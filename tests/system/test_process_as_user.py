@@ -1,0 +1,73 @@
+"""The same attempts with a server that an ordinary user runs: where these tests are root, once more as another uid."""
+
+# ruff: noqa: ASYNC240 (reading /proc and temporary directories does not block)
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+import pytest
+
+from support.sandboxes import rig
+
+pytestmark = pytest.mark.anyio
+
+SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+TESTS = Path(__file__).parent
+USER = "54321"
+
+
+@pytest.fixture
+def directory():
+    """A directory of the user's; pytest's own lie where only root may look."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, int(USER), int(USER))
+        yield Path(name)
+
+
+@pytest.mark.promise("process.ordinary_user")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root has the test below")
+async def test_what_is_weaker_is_said(tmp_path):
+    async with rig(tmp_path) as made:
+        isolation = (await made.backend.start(made.spec("box"))).isolation
+    assert isolation.user == "shared"
+    assert isolation.seccomp
+    assert isolation.disk_limit
+    assert any("share the user id" in note for note in isolation.notes)
+    assert ("memory" in isolation.limits) != any("Not limited: memory" in note for note in isolation.notes)
+
+
+@pytest.mark.promise("process.ordinary_user")
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_an_ordinary_user_runs_all_of_it(directory):
+    packages = sysconfig.get_path("purelib")
+    if not (SYSTEM_PYTHON.exists() and shutil.which("setpriv")):
+        pytest.skip("this machine has no other interpreter of this version that every user can read")
+    command = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", str(SYSTEM_PYTHON), "-m", "pytest", "-q", "-x"]
+    options = ["-p", "no:cacheprovider", "--rootdir", str(TESTS.parents[1]), "-c", str(TESTS.parents[1] / "pyproject.toml")]
+    files = [str(path) for path in (*TESTS.glob("test_process_*.py"), *TESTS.glob("test_keeper_*.py"))]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(directory),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": ":".join(path for path in (packages, *sys.path) if "packages" in path or path.endswith("tests")),
+    }
+    probe = await asyncio.create_subprocess_exec(
+        *command[:6], str(SYSTEM_PYTHON), "-c", "import pytest, sandyard", env=environment, cwd="/"
+    )
+    if await probe.wait():
+        pytest.skip("the checkout lies where another user cannot read it")
+    process = await asyncio.create_subprocess_exec(
+        *command, *options, "--basetemp", str(directory / "t"), *files, env=environment, cwd="/", stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()[-6000:]
