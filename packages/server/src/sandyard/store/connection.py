@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
-from contextlib import suppress
 from importlib.resources import files
 
 from sandyard.domain.errors import StoreUnavailable
@@ -43,8 +43,11 @@ def _make_private(path: str) -> None:
     An existing one must not be opened here: closing a descriptor drops the locks that this process's other connections hold on
     the file (POSIX), and a second process would then delete the write-ahead log under them.
     """
-    with suppress(FileExistsError):
+    try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if os.path.isdir(path):  # noqa: PTH112 (a str from here on)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
