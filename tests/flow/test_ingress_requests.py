@@ -51,6 +51,7 @@ async def test_agent_sees_our_identity_and_not_the_callers_claims() -> None:
         f"X-Access-Token: {TOKEN}\r\nX_API_Key: {KEY}",
         f"X-Access-Token: {TOKEN}\r\nCookie: a=1; key={KEY}; b=2",
         f"X-Access-Token: {TOKEN}\r\nX-Anything: {KEY.upper()}",
+        f"X-Access-Token: {TOKEN}\r\nX-Anything: {KEY}00ff",
         f"X-Access-Token: {TOKEN}\r\nProxy-Authorization: Bearer {KEY}",
         f"E2b-Traffic-Access-Token: {TOKEN}\r\nReferer: http://x/?k={KEY}",
     ],

@@ -345,7 +345,7 @@ async def test_closing_lets_a_stream_finish_and_refuses_new_connections() -> Non
 
     async with listening(upstream), yard(upstream, drain_timeout=10.0) as sandbox, sandbox.connect() as (reader, writer):
         writer.write(GET)
-        await reader.readuntil(b"a\r\n")
+        await reader.readuntil(b"\r\n1\r\na\r\n")
         closing = asyncio.ensure_future(sandbox.ingress.aclose())
         go_on.set()
         assert await asyncio.wait_for(reader.read(), 5) == b"0\r\n\r\n"

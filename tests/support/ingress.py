@@ -167,7 +167,7 @@ async def yard(handler: Any = echo, *, public: bool = False, **limits: Any) -> A
         dialer,
         owner_of=OWNERS.get,
         internal_token=lambda route: f"jwt.of.{route.sandbox_id}",
-        is_platform_key=lambda key: key.lower() in OWNERS,
+        is_platform_key=OWNERS.__contains__,
         limits=replace(IngressLimits(crash_wait=0.3, drain_timeout=0.2, linger_timeout=0.3), **limits),
     )
     async with listening(handler) as upstream:

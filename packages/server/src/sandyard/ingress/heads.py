@@ -47,7 +47,7 @@ _NONE: frozenset[bytes] = frozenset()
 _REPLY_DROPPED = _HOP | {b"x-request-id"}
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_API_KEY = re.compile(rb"(?:sk-|e2b_)[0-9a-f]{8,}", re.IGNORECASE)
+_API_KEY = re.compile(rb"(?:sk-|e2b_)[0-9a-f]{40}", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _TARGET = re.compile(rb"/[\x21-\x7e\x80-\xff]*")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -238,12 +238,12 @@ def _basic_of(value: bytes) -> bytes:
 def holds_platform_key(value: bytes, is_platform_key: Callable[[str], bool]) -> bool:
     """Tell whether a platform key stands anywhere in `value`, also inside Basic credentials."""
     found = _API_KEY.findall(value) + _API_KEY.findall(_basic_of(value))
-    return any(is_platform_key(key.decode("latin-1")) for key in found)
+    return any(is_platform_key(key.decode("latin-1").lower()) for key in found)
 
 
 def is_platform_authorization(value: bytes, is_platform_key: Callable[[str], bool]) -> bool:
     bearer = bearer_of(value)
-    return (bearer is not None and is_platform_key(bearer)) or holds_platform_key(value, is_platform_key)
+    return (bearer is not None and is_platform_key(bearer.lower())) or holds_platform_key(value, is_platform_key)
 
 
 def _may_hold_key(data: bytes) -> bool:
