@@ -15,6 +15,7 @@ from ppio_sandbox.agent_runtime.client import (
     NetworkError,
     SandboxSession,
     SessionNotFoundError,
+    SessionStatus,
     TemplateNotFoundError,
 )
 from support.fake_platform import Asked, FakePlatform, Line, answers, created, refused, streams
@@ -140,6 +141,16 @@ async def test_a_stream_that_is_cut_short_is_a_network_error(platform: FakePlatf
         await read_into(got, session)
     assert got in (["a"], [])  # the abort may overtake what was sent
     assert caught.value.sandbox_id == "i1"
+
+
+@pytest.mark.promise("client.cut-says-why")
+async def test_a_stream_that_its_agents_death_cut_short_says_how_it_died(platform: FakePlatform, session: SandboxSession) -> None:
+    platform.on("POST /invocations", streams(b'data: "a"\n\n', cut=True))
+    told = {"state": "failed", "exit_code": 3, "output": "last words"}
+    platform.on("GET /ping", refused(502, "sandbox_gone", "The sandbox was not found: the agent exited with code 3", **told))
+    with pytest.raises(NetworkError, match="exited with code 3") as caught:
+        await read_into([], session)
+    assert (caught.value.exit_code, caught.value.output, session.status) == (3, "last words", SessionStatus.ERROR)
 
 
 @pytest.mark.promise("client.cut-is-an-error")

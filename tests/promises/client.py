@@ -58,6 +58,7 @@ PROMISES = [
         "break, aclose, cancellation and time-outs close the connection, so that the agent's work is cancelled.",
     ),
     ("client.cut-is-an-error", "issue 2 §3", "A stream that was cut short is a NetworkError, never a clean end."),
+    ("client.cut-says-why", "DESIGN §5", "An answer that the agent's death cut short says how the agent died."),
     ("client.deadlines", "seed 001 §4.1", "Each call has a deadline; in a stream each silence has."),
     ("client.network-errors", "seed 001 §6.2", "What did not arrive is a NetworkError that names the address and the reason."),
     ("client.no-proxy", "issue 2 §4", "The environment's proxy is not obeyed."),

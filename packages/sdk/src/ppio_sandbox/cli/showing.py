@@ -83,7 +83,7 @@ async def delete(template: str, *, yes: bool, as_json: bool) -> None:
 def _table(found: Sequence[AgentTemplate]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("name", "template", "version", "status", "updated", "description"):
-        table.add_column(column, no_wrap=column in ("name", "template"))
+        table.add_column(column, no_wrap=column != "description")
     for item in found:
         cells = (item.name, item.template_id, item.version, item.status, f"{item.updated_at:%Y-%m-%d %H:%M}", item.description or "")
         table.add_row(*[Text(cell) for cell in cells])

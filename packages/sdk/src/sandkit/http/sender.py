@@ -167,6 +167,8 @@ def _failure(error: BaseException, where: str) -> TransportError | None:
             return ConnectFailedError(f"cannot connect to {where}: {_reason(error)}")
         case TimeoutError():
             return TimedOutError(f"{where} did not answer in time")
+        case aiohttp.ClientPayloadError():
+            return CutShortError(f"the answer of {where} was cut off")
         case aiohttp.ClientError() | ConnectionError():
             return CutShortError(f"the connection to {where} ended before its answer did: {_reason(error)}")
         case _:

@@ -12,6 +12,7 @@ from ppio_sandbox.agent_runtime.client import faults, invocation
 from ppio_sandbox.agent_runtime.client.exceptions import (
     AgentClientError,
     InvocationError,
+    NetworkError,
     SandboxOperationError,
     SessionNotFoundError,
 )
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from sandkit.wire.sandboxes import SandboxDetail
 
 T = TypeVar("T")
+
+EXPLAINING_SECONDS = 5.0
 
 AnyRequest = InvocationRequest | dict[str, Any] | str
 
@@ -91,7 +94,7 @@ class SandboxSession:
             reply = await self._platform.ask(request_to_agent, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
             return invocation.response_of(reply, self.sandbox_id, time.perf_counter() - started)
         except AgentClientError as error:
-            self._learn(error)
+            await self._explain(error)
             raise
 
     def stream(self, request: AnyRequest, timeout: float | None = None) -> ChunkStream:
@@ -236,10 +239,29 @@ class SandboxSession:
                 async for chunk in invocation.chunks_of(reply, self.sandbox_id):
                     yield chunk
         except AgentClientError as error:
-            self._learn(error)
+            await self._explain(error)
             raise
         finally:
             self.last_activity = datetime.now(UTC)
+
+    async def _explain(self, error: AgentClientError) -> None:
+        """Remember what a failure says of the session's state. An answer that was cut off is looked into: the ingress knows, or
+        waits until it knows, whether the sandbox has ended, and its reason goes into the error.
+        """
+        if isinstance(error, NetworkError):
+            try:
+                request = await self._addressed(agents.ping())
+                reply = await self._platform.ask(request, sandbox_id=self.sandbox_id, otherwise=NetworkError, seconds=EXPLAINING_SECONDS)
+            except AgentClientError:
+                return
+            if reply.ok:
+                return
+            cause = faults.from_agent(reply, self.sandbox_id)
+            if cause.details.get("state") is not None:
+                error.details.update(cause.details)
+                error.message = f"{error.message}: {cause.message}"
+            error = cause
+        self._learn(error)
 
     def _learn(self, error: AgentClientError) -> None:
         """Remember what a failure says of the session's state."""
