@@ -34,7 +34,10 @@ install() {
     export UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT="$root/.venv"
     python=$(find_python) || exit 69
     uv=$("$python" -I "$root/scripts/_bootstrap.py") || exit 69
-    case $uv in "$root"/*) export UV_CACHE_DIR="$root/.bootstrap/cache" ;; esac
+    # A uv of the user's keeps to the user's cache, where there is one; ours leaves nothing outside of the checkout.
+    cache=${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}}}
+    case $uv in "$root"/*) cache= ;; esac
+    [ -w "$cache" ] || export UV_CACHE_DIR="$root/.bootstrap/cache"
     [ -x "$bin/python" ] || export UV_PYTHON="$python"
     "$uv" sync --frozen --inexact --quiet "$@" ||
         stop "The dependencies could not be installed; uv's message stands above. They come from the package index (pypi.org)."

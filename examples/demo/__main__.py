@@ -126,7 +126,8 @@ def report(console: Console, platform: Platform, error: Exception) -> None:
     console.print(f"\nThe story ends here: {error}", style="bold red", markup=False)
     if isinstance(error, AgentClientError) and error.output:
         console.print(error.output, markup=False)
-    console.print(f"\nThe platform's last lines:\n{tail(platform.log)}", markup=False, style="dim")
+    if not isinstance(error, HostError):
+        console.print(f"\nThe platform's last lines:\n{tail(platform.log)}", markup=False, style="dim")
 
 
 if __name__ == "__main__":

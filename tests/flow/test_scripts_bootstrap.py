@@ -145,8 +145,10 @@ def test_a_uv_on_the_path_is_used_if_it_is_new_enough(checkout: Path, tools: Pat
     script += f'echo "$*" "$UV_PYTHON_DOWNLOADS" "$UV_CACHE_DIR" >> "{seen}"; exit 3\n'
     (tools / "uv").write_text(script)
     (tools / "uv").chmod(0o755)
-    call(checkout / "scripts" / "demo", path=tools)
-    assert seen.read_text() == "sync --frozen --inexact --quiet --no-dev never \n"
+    call(checkout / "scripts" / "demo", path=tools, HOME=str(checkout.parent))
+    call(checkout / "scripts" / "demo", path=tools, HOME="/nonexistent")
+    command = "sync --frozen --inexact --quiet --no-dev never"
+    assert seen.read_text() == f"{command} \n{command} {checkout}/.bootstrap/cache\n"
     assert not (checkout / ".bootstrap").exists()
 
 
