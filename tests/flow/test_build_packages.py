@@ -56,7 +56,7 @@ def builds(platform: Platform) -> list[str]:
         {"agent.py/inner": b"x"},
         {"./agent.py": b"again"},
     ],
-    ids=str,
+    ids=", ".join,
 )
 async def test_what_leads_out_or_is_no_file_is_refused(platform: Platform, bad: dict[str, bytes | tarfile.TarInfo]) -> None:
     before = builds(platform)
