@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
-from support.packages import ECHO, pack, write_agent
+from support.packages import ECHO, manifest, pack, pack_members, write_agent
 from support.platform import Platform
 
 if TYPE_CHECKING:
@@ -99,3 +101,34 @@ async def test_a_build_that_a_killed_server_left_is_built_by_the_next(tmp_path: 
         await own.start()
         status = await own.follow(deployment["templateID"], deployment["buildID"])
         assert status["status"] == "ready", status
+
+
+@pytest.mark.promise("build.failures")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+async def test_a_full_disk_refuses_the_upload_and_the_platform_goes_on(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    await anyio.Path(disk).mkdir()
+    await anyio.run_process(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)])
+    try:
+        async with Platform(disk / "data") as platform:
+            big = pack_members({"agent.yaml": manifest("big").encode(), "agent.py": ECHO.encode(), "noise": os.urandom(16 * 1024**2)})
+            reply = await platform.api.post("/agents", content=big)
+            assert (reply.status_code, reply.json()["error_code"]) == (507, "storage_full"), reply.text
+            assert not any([path async for path in anyio.Path(platform.data_dir / "builds").iterdir()])
+            await platform.deploy(write_agent(tmp_path / "small", "small"))
+            sandbox = await platform.create("small")
+            assert (await platform.call(sandbox)).status_code == 200
+    finally:
+        await anyio.run_process(["umount", str(disk)])
+
+
+@pytest.mark.promise("build.restart")
+async def test_what_a_killed_server_left_of_an_upload_is_swept_away(tmp_path: Path) -> None:
+    async with Platform(tmp_path / "data") as platform:
+        kept = await platform.deploy(write_agent(tmp_path / "echo"))
+        await platform.kill9()
+        await anyio.Path(platform.data_dir / "builds" / "bhalf" / "app").mkdir(parents=True)
+        await platform.start()
+        assert [path.name async for path in anyio.Path(platform.data_dir / "builds").iterdir()] == [kept["buildID"]]
+        sandbox = await platform.create("echo")
+        assert (await platform.call(sandbox)).status_code == 200

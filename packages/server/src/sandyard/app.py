@@ -100,6 +100,7 @@ class _Platform:
     admission: Admission
     lifecycle: Lifecycle
     reconciler: Reconciler
+    templates: Templates
     builder: Builder
     wakes: Wakes
     api: _Api
@@ -118,6 +119,7 @@ async def serve(settings: Settings, announce: Callable[[ServerInfo], None]) -> N
         async with AsyncExitStack() as stack:
             platform = await _compose(settings, stack)
             await platform.reconciler.adopt()
+            await platform.templates.sweep()
             listeners = await _listen(platform, stack)
             with data.announced(listeners.info):
                 announce(listeners.info)
@@ -220,6 +222,7 @@ def _wire(context: Context, backend: _WholeBackend, keys: Keys, ingress: Ingress
         admission=admission,
         lifecycle=lifecycle,
         reconciler=Reconciler(context, lifecycle),
+        templates=templates,
         builder=Builder(context, exits, wakes, Path(uv.find_uv_bin())),
         wakes=wakes,
         api=_Api(config),

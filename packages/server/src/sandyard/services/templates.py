@@ -29,7 +29,7 @@ from sandyard.services.packages import Bounds, unpack
 from sandyard.services.specs import build_dir
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Sequence
     from pathlib import Path
 
     from sandkit.wire.manifest import AgentConfig
@@ -179,6 +179,11 @@ class Templates:
             else:
                 await news.wait()
 
+    async def sweep(self) -> None:
+        """Remove the directories of uploads that a killed server left without a row; call it before anyone may upload."""
+        known = {build.id for build in await self._store.builds.list()}
+        await anyio.to_thread.run_sync(_remove_others, self._settings.data_dir / "builds", known)
+
     async def _receive(self, home: Path, body: AsyncIterator[bytes]) -> AgentConfig:
         await anyio.Path(home).mkdir(parents=True)
         archive = home / "package.tar.gz"
@@ -229,6 +234,13 @@ class Templates:
         builds = await self._store.builds.list(template_id=template_id)
         deployed = [build for build in builds if build.state is BuildState.DEPLOYED]
         return max(deployed or builds, key=lambda build: build.created_at, default=None)
+
+
+def _remove_others(directory: Path, known: Collection[str]) -> None:
+    if directory.is_dir():
+        for path in directory.iterdir():
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_tags(tags: Sequence[str]) -> None:

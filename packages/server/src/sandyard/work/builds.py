@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -165,6 +166,8 @@ class Builder:
 
     async def _failed(self, build: Build, log: BuildLog, reason: str) -> None:
         await log.say(reason, level="error")
+        home = build_dir(self._settings, build.id)
+        await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
         await self._finish(build, state=BuildState.FAILED, reason=reason)
 
     async def _finish(self, build: Build, **fields: object) -> None:
