@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -146,7 +147,7 @@ async def test_a_stream_that_is_cut_short_is_a_network_error(platform: FakePlatf
 @pytest.mark.promise("client.cut-says-why")
 async def test_a_stream_that_its_agents_death_cut_short_says_how_it_died(platform: FakePlatform, session: SandboxSession) -> None:
     platform.on("POST /invocations", streams(b'data: "a"\n\n', cut=True))
-    told = {"state": "failed", "exit_code": 3, "output": "last words"}
+    told: dict[str, Any] = {"state": "failed", "exit_code": 3, "output": "last words"}
     platform.on("GET /ping", refused(502, "sandbox_gone", "The sandbox was not found: the agent exited with code 3", **told))
     with pytest.raises(NetworkError, match="exited with code 3") as caught:
         await read_into([], session)
