@@ -7,11 +7,13 @@ import contextlib
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppio_sandbox.agent_runtime.runtime.replies import too_large
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from ppio_sandbox.agent_runtime.runtime.asgi import Application, Receive, Scope, Send
     from ppio_sandbox.agent_runtime.runtime.replies import Reply, StreamReply
 
@@ -29,13 +31,15 @@ class ClientLeftError(Exception):
 class Exchange:
     """A request (`scope`, its body) and where its answer goes. Times are in seconds."""
 
-    __slots__ = ("_done", "_send", "_watcher", "left", "overlong", "receive", "request_id", "scope", "started", "task")
+    __slots__ = ("_done", "_send", "_watcher", "chunks", "left", "overlong", "receive", "request_id", "scope", "started", "task")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.started = time.perf_counter()
         self.request_id = _request_id(scope)
         self.left = False
+        self.chunks: AsyncIterator[Any] | None = None
+        """What the agent streams; it is closed with the exchange, whether or not it was sent to its end."""
         self.overlong = False
         """The body was not read to its end."""
         self.receive = receive
@@ -130,20 +134,24 @@ class Watch:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._young: list[Exchange] = []
+        self._young: set[Exchange] = set()
 
     def over(self, exchange: Exchange) -> None:
         """Watch over `exchange`, whose body has been read, if it is not done within `_YOUTH_SECONDS`."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop or not self._young:
-            self._loop, self._young = loop, []
+        if self._loop is not loop:  # no timer runs
+            self._loop = loop
             loop.call_later(_YOUTH_SECONDS, self._start)
-        self._young.append(exchange)
+        self._young.add(exchange)
+
+    def leave(self, exchange: Exchange) -> None:
+        """Forget `exchange`, which is done."""
+        self._young.discard(exchange)
 
     def _start(self) -> None:
-        young, self._young = self._young, []
-        for exchange in young:
-            exchange.watch()
+        self._loop = None
+        while self._young:
+            self._young.pop().watch()
 
 
 def _request_id(scope: Scope) -> str:

@@ -47,7 +47,8 @@ class Invocation:
         return self._context
 
     def _field(self, name: str) -> Any:
-        return self.request.get(name) if type(self.request) is dict else None  # pyright: ignore[reportUnknownMemberType]
+        request = cast("dict[str, Any] | list[Any] | None", self.request)
+        return request.get(name) if isinstance(request, dict) else None
 
 
 def _decoded(body: bytes) -> Any:

@@ -56,7 +56,7 @@ class Reply(NamedTuple):
 
 
 class StreamReply(NamedTuple):
-    """An answer in server-sent events: the frame `first`, and then `rest`, to be closed by whoever sends it."""
+    """An answer in server-sent events: the frame `first`, and then `rest`."""
 
     first: bytes
     rest: AsyncGenerator[bytes]

@@ -111,6 +111,9 @@ class AgentRuntimeServer:
                 raise
             task.uncancel()  # it was our own watch; the work has ended and there is nobody to tell
         finally:
+            self._watch.leave(exchange)
+            if exchange.chunks is not None:
+                await closed(exchange.chunks)
             if (watcher := exchange.close()) is not None:
                 await asyncio.wait((watcher,))
 
@@ -125,20 +128,14 @@ class AgentRuntimeServer:
             if not isinstance(error, RequestError):
                 logger.exception("the agent failed (request %s)", exchange.request_id)
             reply = failure(error, exchange.elapsed(), exchange.request_id)
-        await self._deliver(exchange, reply)
-
-    async def _deliver(self, exchange: Exchange, reply: Reply | StreamReply | Response) -> None:
         if isinstance(reply, Reply):
             await exchange.send(reply)
         elif isinstance(reply, StreamReply):
-            try:
-                await exchange.stream(reply)
-            finally:
-                await reply.rest.aclose()
+            await exchange.stream(reply)
         else:
             await exchange.forward(reply)
 
-    async def _route(self, exchange: Exchange, read: Callable[[int], Awaitable[bytes]]) -> Reply | StreamReply:
+    def _route(self, exchange: Exchange, read: Callable[[int], Awaitable[bytes]]) -> Awaitable[Reply | StreamReply]:
         path: str = exchange.scope["path"]
         method: str = exchange.scope["method"]
         allowed = _METHODS.get(path)
@@ -149,8 +146,8 @@ class AgentRuntimeServer:
             headers = [(b"allow", only.encode())]
             raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", f"{path} takes {only}, not {method}", headers)
         if path == "/invocations":
-            return await self._invoke(exchange, read)
-        return await (self._ping if path == "/ping" else self._about)(exchange, read)
+            return self._invoke(exchange, read)
+        return self._ping(exchange, read) if path == "/ping" else self._about(exchange, read)
 
     async def _invoke(self, exchange: Exchange, read: Callable[[int], Awaitable[bytes]]) -> Reply | StreamReply:
         if self._handler is None:
@@ -164,8 +161,11 @@ class AgentRuntimeServer:
         if chunks is None and wish:
             chunks = _single(result)
         if chunks is not None:
+            exchange.chunks = chunks
             if wish is not False:
-                return await opened(chunks, exchange.request_id)
+                reply = await opened(chunks, exchange.request_id)
+                exchange.chunks = reply.rest
+                return reply
             result = await _collected(chunks)
         return success(result, exchange.elapsed(), exchange.request_id)
 
@@ -215,8 +215,5 @@ async def _single(value: Any) -> AsyncIterator[Any]:
 
 async def _collected(chunks: AsyncIterator[Any]) -> Any:
     """Return one text where all chunks are text, else the list of them."""
-    try:
-        values = [chunk async for chunk in chunks]
-    finally:
-        await closed(chunks)
+    values = [chunk async for chunk in chunks]
     return "".join(values) if values and all(isinstance(value, str) for value in values) else values
