@@ -48,6 +48,11 @@ PROMISES = [
     ("client.gone", "seed 001 §4.2", "A call to a session that has ended is a SessionNotFoundError that says why."),
     ("client.one-shot", "seed 001 §4.1", "invoke_agent makes a session where none is named, and closes it whatever happens."),
     ("client.one-pool", "issue 2 §4", "A client has one bounded pool of connections for all of its calls."),
+    (
+        "client.idle-connections",
+        "issue 2 §4",
+        "A pooled connection that the other side has closed is not used, also where user code kept the loop busy.",
+    ),
     ("client.any-loop", "seed 000", "A client made anywhere works on any event loop, and complains of nothing when it is dropped."),
     ("client.templates", "seed 001 §4.4", "Templates are listed, filtered, described and looked for."),
     ("client.stream-forms", "seed-resolutions 9, 10", "A stream is awaitable and async-iterable; its chunks are text."),

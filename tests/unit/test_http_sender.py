@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import threading
 import time
 
 import pytest
@@ -159,6 +161,29 @@ async def test_the_pool_is_bounded_and_shared(platform: FakePlatform):
     await sender.aclose()
     assert [reply.status for reply in replies] == [200] * 12
     assert peak == 3
+
+
+@pytest.mark.promise("client.idle-connections")
+async def test_a_connection_closed_while_the_loop_was_busy_is_not_used_again(sender: AsyncSender) -> None:
+    def answer_once(listener: socket.socket) -> None:
+        for _ in range(2):
+            line, _ = listener.accept()
+            with line:
+                line.recv(65536)
+                line.sendall(b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}")
+                line.shutdown(socket.SHUT_WR)
+                line.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        serving = threading.Thread(target=answer_once, args=(listener,))
+        serving.start()
+        request = Request("POST", "/", body=b"{}", base_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert (await sender.send(request, timeout=5)).status == 200
+        time.sleep(0.3)  # noqa: ASYNC251 (the caller's own code that blocks the loop: the case itself)
+        assert (await sender.send(request, timeout=5)).status == 200
+        await sender.aclose()
+        serving.join(5)
 
 
 @pytest.mark.promise("client.redirects")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
     from sandkit.http.messages import Request
+
+
+NOTICE_AFTER = 0.1
+"""Seconds without a request, after which idle connections are looked at before the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class AsyncSender:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._used_at = time.monotonic()
 
     async def send(self, request: Request, *, timeout: float) -> Reply:  # noqa: ASYNC109 (also a bound of each part)
         """Return the whole reply, whatever its status, within `timeout` seconds in all.
@@ -89,6 +95,7 @@ class AsyncSender:
         Raises:
             TransportError: no reply came.
         """
+        await self._notice_closed()
         with _translated(request.url):
             async with asyncio.timeout(timeout):
                 response = await self._session().request(
@@ -112,6 +119,14 @@ class AsyncSender:
 
     def __del__(self) -> None:
         self._let_go(list(self._sessions))
+
+    async def _notice_closed(self) -> None:
+        """Let the loop see which idle connections the other side has closed while the caller's own code kept the loop busy."""
+        now = time.monotonic()
+        if now - self._used_at > NOTICE_AFTER:
+            await asyncio.sleep(0)  # the end of a stream is read in one turn of the loop,
+            await asyncio.sleep(0)  # and the connection taken out of the pool in the next
+        self._used_at = now
 
     def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,201 @@
+"""Calls through `AgentRuntimeClient`, against a platform that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from ppio_sandbox.agent_runtime.client import (
+    AgentRuntimeClient,
+    ClientConfig,
+    InvocationError,
+    InvocationRequest,
+    SandboxSession,
+    SessionNotFoundError,
+    SessionStatus,
+    ValidationError,
+)
+from support.fake_platform import (
+    TOKEN,
+    Answer,
+    FakePlatform,
+    answers,
+    created,
+    detail,
+    never,
+    raw,
+    refused,
+    streams,
+)
+
+pytestmark = pytest.mark.anyio
+
+ENVELOPE = {"result": "hello", "status": "success", "duration": 0.5, "metadata": {"request_id": "r"}, "error": None}
+
+
+@pytest.fixture
+async def platform():
+    async with FakePlatform() as fake:
+        fake.on("POST /sandboxes", created())
+        fake.on("GET /sandboxes/i1", answers(detail()))
+        fake.on("DELETE /sandboxes/i1", answers(status=204))
+        yield fake
+
+
+@pytest.fixture
+async def client(platform: FakePlatform):
+    config = ClientConfig(sandbox_url=platform.url, retry_delay=0.01)
+    async with AgentRuntimeClient("sk-test", platform.url, config=config) as made:
+        yield made
+
+
+@pytest.fixture
+async def session(client: AgentRuntimeClient):
+    return await client.create_session("hello")
+
+
+@pytest.mark.promise("client.invoke")
+async def test_a_call_reaches_the_agents_port_with_the_sandboxes_token_only(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    response = await session.invoke("hi")
+    assert (response.result, response["result"], response.status, response.duration) == ("hello", "hello", "success", 0.5)
+    (asked,) = platform.asked("POST /invocations")
+    assert (asked.headers["ppio-sandbox-id"], asked.headers["ppio-sandbox-port"], asked.headers["x-access-token"]) == ("i1", "8080", TOKEN)
+    assert "sk-test" not in str(asked.headers)
+
+
+@pytest.mark.promise("client.request-forms")
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [
+        ("hi", {"prompt": "hi", "query": "hi"}),
+        ({"prompt": "hi", "n": 1}, {"prompt": "hi", "query": "hi", "n": 1}),
+        ({"query": "hi"}, {"query": "hi", "prompt": "hi"}),
+        ({"a": [1, None]}, {"a": [1, None]}),
+        (InvocationRequest(prompt="hi", data={"a": 1}), {"prompt": "hi", "query": "hi", "data": {"a": 1}}),
+        (InvocationRequest(prompt="hi", stream=False), {"prompt": "hi", "query": "hi", "stream": False}),
+    ],
+)
+async def test_forms_of_a_request(platform: FakePlatform, session: SandboxSession, request_: Any, body: object):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    await session.invoke(request_)
+    assert platform.seen[-1].json == body
+
+
+@pytest.mark.promise("client.request-forms")
+@pytest.mark.parametrize("request_", [{"a": object()}, 7, None])
+async def test_a_request_without_a_form_in_json_is_refused_here(platform: FakePlatform, session: SandboxSession, request_: Any):
+    with pytest.raises(ValidationError):
+        await session.invoke(request_)
+    assert platform.asked("POST /invocations") == []
+
+
+@pytest.mark.promise("client.result")
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (answers({"result": 1}), {"result": 1}),
+        (answers({"status": "error", "error": "mine"}), {"status": "error", "error": "mine"}),
+        (answers([1, 2]), [1, 2]),
+        (raw(b"null"), None),
+        (raw(b"plain words", content_type="text/plain"), "plain words"),
+        (streams(b'data: "a"\n\n', b'data: "b"\n\n'), "ab"),
+        (streams(b'data: {"a": 1}\n\ndata: "b"\n\n'), [{"a": 1}, "b"]),
+    ],
+)
+async def test_the_result_is_what_the_agent_returned(platform: FakePlatform, session: SandboxSession, answer: Answer, result: object):
+    platform.on("POST /invocations", answer)
+    response = await session.invoke("hi")
+    assert (response.result, response.status) == (result, "success")
+    assert response.duration > 0
+
+
+@pytest.mark.promise("client.agent-errors")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answers({"result": None, "status": "error", "duration": 0.1, "error": "division by zero", "error_type": "ZeroDivisionError"}, 500),
+        answers({"result": None, "status": "error", "duration": 0.1, "error": "division by zero", "error_type": "ZeroDivisionError"}),
+    ],
+)
+async def test_an_agent_that_fails_is_an_invocation_error(platform: FakePlatform, session: SandboxSession, answer: Answer):
+    platform.on("POST /invocations", answer)
+    with pytest.raises(InvocationError, match="division by zero") as caught:
+        await session.invoke("hi")
+    error = caught.value
+    assert (error.error_code, error.request_id, error.sandbox_id) == ("agent_failed", "req-1", "i1")
+    assert error.details["error_type"] == "ZeroDivisionError"
+
+
+@pytest.mark.promise("client.agent-errors")
+async def test_the_agents_own_401_is_no_complaint_about_the_key(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", answers({"detail": "who are you?"}, 401))
+    with pytest.raises(InvocationError, match=re.escape("who are you?")):
+        await session.invoke("hi")
+
+
+@pytest.mark.promise("client.agent-errors")
+async def test_an_agent_that_dies_says_how(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", refused(502, "agent_crashed", "the agent exited", exit_code=-9, output="MemoryError"))
+    with pytest.raises(InvocationError) as caught:
+        await session.invoke("hi")
+    assert (caught.value.exit_code, caught.value.output, session.status) == (-9, "MemoryError", SessionStatus.ERROR)
+
+
+@pytest.mark.promise("client.gone")
+async def test_an_ended_session_is_not_found(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", refused(502, "sandbox_gone", "The sandbox was not found: its time was up", state="stopped"))
+    with pytest.raises(SessionNotFoundError, match="its time was up"):
+        await session.invoke("hi")
+    assert session.status is SessionStatus.CLOSED
+
+
+@pytest.mark.promise("client.deadlines")
+async def test_a_slow_agent_is_an_invocation_error_and_is_cancelled(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", never)
+    with pytest.raises(InvocationError) as caught:
+        await session.call("hi", timeout=0.05)
+    assert caught.value.error_code == "timeout"
+    await platform.until(lambda: platform.left == 1)
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_a_call_without_a_session_makes_one_and_closes_it(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    assert (await client.invoke_agent("hello", {"prompt": "hi"})).result == "hello"
+    assert [f"{asked.method} {asked.path}" for asked in platform.seen] == ["POST /sandboxes", "POST /invocations", "DELETE /sandboxes/i1"]
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_its_session_is_closed_also_when_the_call_fails_or_is_cancelled(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /invocations", answers({"error": "no"}, 500), never)
+    with pytest.raises(InvocationError):
+        await client.invoke_agent("hello", "hi")
+    assert len(platform.asked("DELETE /sandboxes/i1")) == 1
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await client.invoke_agent("hello", "hi")
+    assert len(platform.asked("DELETE /sandboxes/i1")) == 2
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_a_session_can_be_named(platform: FakePlatform, client: AgentRuntimeClient, session: SandboxSession):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    await client.invoke_agent("hello", "hi", sandbox_id=session.sandbox_id)
+    await client.invoke_agent("hello", "hi", session_id=session.sandbox_id)
+    assert platform.asked("DELETE /sandboxes/i1") == []
+    platform.on("GET /sandboxes/i9", refused(404, "sandbox_not_found"))
+    with pytest.raises(SessionNotFoundError):
+        await client.invoke_agent("hello", "hi", sandbox_id="i9")
+    with pytest.raises(SessionNotFoundError):
+        await client.invoke_agent("hello", "hi", create_session=False)
+
+
+@pytest.mark.promise("client.one-pool")
+async def test_many_calls_at_once_share_one_pool(platform: FakePlatform, client: AgentRuntimeClient, session: SandboxSession):
+    platform.on("POST /invocations", answers(ENVELOPE))
+    responses = await asyncio.gather(*[session.invoke(f"{n}") for n in range(200)])
+    assert [response.result for response in responses] == ["hello"] * 200
