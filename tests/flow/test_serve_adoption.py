@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.packages import ECHO, write_agent
-from support.platform import Platform
+from support.platform import Platform, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -78,3 +80,27 @@ async def test_an_agent_that_dies_is_failed_with_its_exit_code_and_last_lines(pr
     assert (details["state"], details["exit_code"]) == ("failed", 3)
     assert "goodbye" in details["output"]
     assert (await process_platform.call(sandbox)).json()["details"]["exit_code"] == 3
+
+
+@pytest.mark.promise("serve.adoption", "serve.leaves-nothing")
+async def test_a_create_that_a_killed_server_left_is_failed_and_leaves_nothing(tmp_path: Path) -> None:
+    source = "import os, time\nif os.environ.get('SLOW'): time.sleep(30)\n" + ECHO
+    async with Platform(tmp_path / "data", backend="process") as platform:
+        await platform.deploy(write_agent(tmp_path / "slow", "slow", source))
+        create = asyncio.ensure_future(
+            platform.api.post("/sandboxes", json={"templateID": "slow", "envVars": {"SLOW": "1"}}, headers={"Idempotency-Key": "slow-1"})
+        )
+
+        async def has_begun() -> bool:
+            return names_in(platform.data_dir / "sandboxes") != []
+
+        await until(has_begun)
+        await platform.kill9()
+        with pytest.raises(httpx.HTTPError):
+            await create
+        await platform.start()
+        assert (await platform.api.get("/v2/sandboxes")).json() == []
+        assert names_in(platform.data_dir / "sandboxes") == []
+        again = await platform.api.post("/sandboxes", json={"templateID": "slow"}, headers={"Idempotency-Key": "slow-1"})
+        assert again.status_code == 201
+        assert (await platform.call(again.json())).status_code == 200
