@@ -28,4 +28,6 @@ PROMISES = [
     ("process.end_told", "issue 2 §6", "How a sandbox ended is told in a sentence, also to a server that comes later."),
     ("process.proxy_inside", "issue 2 §3", "The way out is a listener inside the sandbox that the server holds, also after an adoption."),
     ("process.refusal", "issue 2 §3", "Where the machine starts no sandbox, the back end says which knob forbids it."),
+    ("process.no_isolation", "issue 2 §3", "`--isolation none` starts agents as plain processes and marks every sandbox."),
+    ("process.weak_root", "issue 2 §3", "Root without the right to administer the machine still gives each sandbox a uid of its own."),
 ]

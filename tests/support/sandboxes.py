@@ -49,6 +49,7 @@ class Rig:
     """One back end on one data directory; `listeners` are what egress was given and holds."""
 
     data: Path
+    isolation: str = "full"
     backend: ProcessBackend = field(init=False)
     listeners: dict[str, socket.socket] = field(default_factory=dict)
 
@@ -57,7 +58,7 @@ class Rig:
 
     def another(self) -> ProcessBackend:
         """Return a back end for a server that comes after the one before."""
-        return ProcessBackend(self.data, attach_egress=self._attach, detach_egress=self._detach)
+        return ProcessBackend(self.data, attach_egress=self._attach, detach_egress=self._detach, isolation=self.isolation)
 
     def _attach(self, sandbox_id: str, listener: socket.socket, policy: object) -> None:
         self._detach(sandbox_id)
@@ -123,9 +124,9 @@ def keepers(data: Path) -> list[int]:
 
 
 @asynccontextmanager
-async def rig(directory: Path) -> AsyncIterator[Rig]:
+async def rig(directory: Path, isolation: str = "full") -> AsyncIterator[Rig]:
     """Open a back end below `directory`; leave nothing."""
-    made = Rig(directory / "data")
+    made = Rig(directory / "data", isolation)
     await made.backend.open()
     try:
         yield made

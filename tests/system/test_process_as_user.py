@@ -71,3 +71,16 @@ async def test_an_ordinary_user_runs_all_of_it(directory):
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()[-6000:]
+
+
+@pytest.mark.promise("process.weak_root")
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="about a server started by root")
+async def test_root_that_may_not_administer_gives_uids_too(tmp_path):
+    if not shutil.which("setpriv"):
+        pytest.skip("no setpriv here")
+    command = ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    tests = [f"{TESTS}/test_process_isolation.py", "-k", "uid_of_its_own or capability or memory_bomb or limited_together", "--basetemp"]
+    process = await asyncio.create_subprocess_exec(*command, *tests, str(tmp_path / "t"), cwd=TESTS.parents[1], stdout=PIPE, stderr=STDOUT)
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()[-6000:]

@@ -28,7 +28,8 @@ async def made(tmp_path):
 
 def groups(data: Path) -> list[str]:
     """Return the control groups of a data directory."""
-    return [str(path) for path in Path("/sys/fs/cgroup").rglob(f"sandyard-{zlib.crc32(os.fsencode(data)):08x}")]
+    name = f"sandyard-{zlib.crc32(os.fsencode(data)):08x}"
+    return [path for path, names, _ in os.walk("/sys/fs/cgroup") if name in names]
 
 
 @pytest.mark.promise("process.nothing_left")
@@ -204,3 +205,19 @@ async def test_a_name_is_given_once(made):
     with pytest.raises(BackendUnavailable):
         await made.backend.start(made.spec("box"))
     assert await made.result("box", "result = 1") == 1
+
+
+@pytest.mark.promise("process.no_isolation")
+async def test_without_isolation_a_sandbox_is_marked(tmp_path):
+    async with rig(tmp_path, "none") as made:
+        started = await made.backend.start(made.spec("box"))
+        assert started.isolation.user == "none"
+        assert not started.isolation.seccomp
+        assert started.isolation.namespaces == ()
+        assert "not isolated" in started.isolation.notes[0]
+        assert await made.result("box", "open('x', 'w').write('x'); result = 1") == 1
+        assert not (tmp_path / "app-box" / "x").exists()
+        first = made.record("box")["first"]
+        await made.backend.stop("box")
+        assert not lives(first)
+        assert list((made.data / "sandboxes").iterdir()) == []

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
+import structlog
 
 from sandkit.guest import output as output_file
 from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Attach = Callable[[str, socket.socket, EgressPolicy], None]
     Detach = Callable[[str], None]
 
+_log = structlog.get_logger("sandyard.process")
 _CONNECT_TIMEOUT = 5.0
 _RECONNECT_TIMEOUT = 15.0
 _CHECK_TIMEOUT = 20.0
@@ -75,6 +77,8 @@ class ProcessBackend:
         Raises:
             BackendUnavailable: they cannot; the message says which knob of the machine forbids it.
         """
+        if self._isolation == "none":
+            _log.warning("sandboxes are not isolated", hint="--isolation none is for development: agents can do what the server's user can")
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._connect(adopting=True)
         try:
@@ -107,7 +111,7 @@ class ProcessBackend:
         await self.close()
 
     async def _connect(self, *, adopting: bool) -> None:
-        self._keeper = await client.connect(self._data_dir, self._on_event, self._on_lost)
+        self._keeper = await client.connect(self._data_dir, self._isolation, self._on_event, self._on_lost)
         reply, _ = await self._keeper.call("list")
         found = {each["sandbox"]: each for each in reply["sandboxes"]}
         for sandbox_id, each in found.items():
@@ -193,7 +197,13 @@ class ProcessBackend:
 
     async def _launch(self, spec: SandboxSpec) -> tuple[Isolation, socket.socket]:
         """Have the keeper start it; return when its first process exists."""
-        config = {"command": spec.command, "cwd": spec.cwd, "env": dict(spec.env), "ready_port": spec.ready_port, "ends_at": spec.ends_at}
+        plan_, places = self._planned(spec)
+        config = {
+            "command": [plan.relocated(word, places) for word in spec.command],
+            "cwd": plan.relocated(spec.cwd, places),
+            "env": {name: plan.relocated(value, places) for name, value in spec.env.items()},
+            "ready_port": spec.ready_port,
+        }
         file = protocol.memory_file("config", json.dumps(config).encode())
         try:
             reply, fds = await self._call(
@@ -202,7 +212,7 @@ class ProcessBackend:
                 retry=False,
                 sandbox=spec.sandbox_id,
                 subject=_subject(spec),
-                plan=plan.full(spec).to_wire(),
+                plan=plan_.to_wire(),
                 limits=asdict(spec.limits),
                 policy=asdict(spec.egress),
                 ends_at=spec.ends_at,
@@ -214,6 +224,11 @@ class ProcessBackend:
         if not fds:
             raise BackendUnavailable("The sandbox ended before its way out was made.")
         return _isolation(reply["isolation"]), socket.socket(fileno=fds[0])
+
+    def _planned(self, spec: SandboxSpec) -> tuple[plan.Plan, dict[str, str]]:
+        if self._isolation == "full":
+            return plan.full(spec), {}
+        return plan.bare(spec, self._output_path(spec.sandbox_id).parent)
 
     async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
         assert known.heard is not None

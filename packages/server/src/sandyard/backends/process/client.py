@@ -154,14 +154,14 @@ def _close(fds: list[int]) -> None:
         os.close(fd)
 
 
-async def connect(data_dir: Path, on_event: Callable[[protocol.Message], None], lost: Callable[[], None]) -> KeeperClient:
+async def connect(data_dir: Path, isolation: str, on_event: Callable[[protocol.Message], None], lost: Callable[[], None]) -> KeeperClient:
     """Return a connection to the data directory's keeper, which is started if none runs.
 
     Raises:
         BackendUnavailable: it cannot be started; the message is the keeper's own.
     """
     for _ in range(_ATTEMPTS):
-        await _start(data_dir)
+        await _start(data_dir, isolation)
         try:
             client = KeeperClient(protocol.connection(str(data_dir / SOCKET)), on_event, lost)
         except OSError:
@@ -176,9 +176,9 @@ async def connect(data_dir: Path, on_event: Callable[[protocol.Message], None], 
     raise BackendUnavailable("The sandbox keeper does not answer: another server may be connected to it.")
 
 
-async def _start(data_dir: Path) -> None:
+async def _start(data_dir: Path, isolation: str) -> None:
     """Start a keeper; where one runs already, the new one leaves at once."""
-    arguments = ("-I", "-S", "-B", "-X", "utf8", "-c", _RUN, _SOURCES, str(data_dir))
+    arguments = ("-I", "-S", "-B", "-X", "utf8", "-c", _RUN, _SOURCES, str(data_dir), isolation)
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={}, cwd="/"
     )

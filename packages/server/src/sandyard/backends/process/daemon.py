@@ -19,7 +19,7 @@ _BACKLOG = 4
 
 
 def main() -> None:
-    """Run the keeper of the data directory that is the first argument.
+    """Run the keeper of the data directory that is the first argument, for "full" isolation or "none".
 
     The process that was started exits 0 once the keeper listens or another one does already; what forbids it stands on stderr.
     """
@@ -48,7 +48,7 @@ def _run(data_dir: Path, done: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     syscalls.become_subreaper()
     listener = _listener(data_dir)
-    keeper = Keeper(data_dir, listener)
+    keeper = Keeper(data_dir, listener, isolation=sys.argv[2])
     _let_go_of_the_starter(data_dir)
     os.write(done, b"1")
     os.close(done)

@@ -95,10 +95,10 @@ class Server:
 class Keeper:
     """Answers requests with the methods called `op_…`; each returns the reply's content, or None if it answers later."""
 
-    def __init__(self, data_dir: Path, listener: socket.socket) -> None:
+    def __init__(self, data_dir: Path, listener: socket.socket, *, isolation: str) -> None:
         self._loop = Loop()
         self._listener = listener
-        self._around = Surroundings(Host.of(data_dir), self._loop, self)
+        self._around = Surroundings(Host.of(data_dir, isolation=isolation), self._loop, self)
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, int] = {}
         self._stopping: dict[str, list[int]] = {}
@@ -215,7 +215,8 @@ class Keeper:
         if sandbox_id in self._sandboxes:
             raise Refused(protocol.UNAVAILABLE, f"there is a sandbox {sandbox_id} already")
         (config,) = request.fds
-        self._sandboxes[sandbox_id] = Sandbox.launch(self._around, request.fields, os.dup(config))
+        alone = all(sandbox.ended for sandbox in self._sandboxes.values())
+        self._sandboxes[sandbox_id] = Sandbox.launch(self._around, request.fields, os.dup(config), alone=alone)
         self._starting[sandbox_id] = request.number
         self._tick()
 

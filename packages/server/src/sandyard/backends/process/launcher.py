@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import staging, syscalls
+from . import bare, staging, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DESCRIPTORS = 8
 _NOTES = 7
+_BARE_DESCRIPTORS = 6
 _OPEN_FILES = 16384
 _OUTSIDE_PROCESSES = 4
 
@@ -31,6 +32,8 @@ class Job:
     descriptors: tuple[int, ...]
     enter: tuple[str, ...] = ()
     """The cgroup files that take a 0."""
+    alone: bool = True
+    """No other sandbox lives."""
     user_namespace: bool = False
     """The keeper is in a user namespace of its own."""
 
@@ -42,6 +45,11 @@ def launch(job: Job) -> None:
     _place(job.descriptors)
     for path in job.enter:
         Path(path).write_text("0")
+    if job.plan["bare"]:
+        bare.prepare(job)
+        _limit(job)
+        syscalls.close_from(_BARE_DESCRIPTORS)
+        os.execve(job.plan["program"], job.plan["argv"], {})  # noqa: S606 (no shell is the point)
     notes = staging.stage(job.plan, job.uid, user_namespace=job.user_namespace)
     os.write(_NOTES, notes)
     _limit(job)

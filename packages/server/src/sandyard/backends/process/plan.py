@@ -52,6 +52,9 @@ class Plan:
     """Small files, staged at `STAGE/name`."""
     space: int
     processes: int
+    bare: bool = False
+    """Without isolation: `trees` are copied to the paths that are their names, and `home` is made."""
+    home: str = HOME
 
     def to_wire(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,6 +85,43 @@ def full(spec: SandboxSpec) -> Plan:
         space=spec.limits.disk_bytes,
         processes=spec.limits.processes,
     )
+
+
+def bare(spec: SandboxSpec, directory: Path) -> tuple[Plan, dict[str, str]]:
+    """Return the plan of a sandbox without isolation, and where each mount's target lies on the host: copies below `directory`."""
+    interpreter, _ = _interpreter()
+    kit = Path(sandkit.__file__).resolve().parent
+    places = {HOME: str(directory / "home")}
+    trees: list[Tree] = []
+    for number, mount in enumerate(spec.mounts):
+        place = directory / f"mount{number}" if mount.mode == "overlay" else mount.source
+        places[mount.target] = str(place)
+        if mount.mode == "overlay":
+            trees.append(Tree(str(mount.source), str(place), mount.mode))
+    argv = (interpreter, "-I", "-S", "-B", str(kit / "guest" / "__main__.py"))
+    plan = Plan(
+        program=interpreter,
+        argv=argv,
+        trees=tuple(trees),
+        files={},
+        space=0,
+        processes=spec.limits.processes,
+        bare=True,
+        home=places[HOME],
+    )
+    return plan, places
+
+
+def relocated(text: str, places: dict[str, str]) -> str:
+    """Return `text`, a path or a list of paths parted by colons, with each target replaced by its place on the host."""
+    return ":".join(_relocated(part, places) for part in text.split(":"))
+
+
+def _relocated(path: str, places: dict[str, str]) -> str:
+    for target, place in places.items():
+        if path == target or path.startswith(f"{target}/"):
+            return place + path[len(target) :]
+    return path
 
 
 def _bubblewrap() -> tuple[str, tuple[Tree, ...]]:

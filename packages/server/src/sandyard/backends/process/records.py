@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class Record:
     listening: bool = False
     stopped: bool = False
     """Frozen by signals, which the kernel does not remember for us."""
+    bare: bool = False
+    """Without isolation: no first process whose death is the others'."""
     give_back: tuple[str, ...] = ()
     """Directories outside that were given to the sandbox's uid."""
     isolation: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -60,10 +63,13 @@ def read(directory: Path) -> Record | None:
 
 
 def remove(directory: Path) -> None:
-    """Remove a sandbox's directory; the keeper alone writes there, so it holds files only."""
+    """Remove a sandbox's directory; only a sandbox without isolation writes there."""
     try:
         for entry in list(os.scandir(directory)):
-            Path(entry.path).unlink(missing_ok=True)
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
         directory.rmdir()
     except FileNotFoundError:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 NAMESPACES = ("user", "pid", "mount", "net", "ipc", "uts", "cgroup")
 _ERRORS_SIZE = 16 * 1024
 _KILL_PATIENCE = 5.0
+_NO_PAUSE = "Without isolation and control groups it cannot be paused."
+_BARE = "This sandbox is not isolated: it runs as the user of the server, and can read and change what that user can."
 
 
 class Owner(Protocol):
@@ -79,7 +82,7 @@ class Sandbox:
     # -- beginning ---------------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def launch(cls, around: Surroundings, request: Mapping[str, Any], config: int) -> Sandbox:
+    def launch(cls, around: Surroundings, request: Mapping[str, Any], config: int, *, alone: bool) -> Sandbox:
         """Begin to start what `request` asks for; `config` is the guest's, and closed here.
 
         Raises:
@@ -88,11 +91,12 @@ class Sandbox:
         sandbox_id, plan = request["sandbox"], request["plan"]
         host = around.host
         limits = Limits(**request["limits"])
-        uid = host.uids.take() if host.uids else None
+        uid = host.uids.take() if host.uids and not plan["bare"] else None
         record = records.Record(
             sandbox_id=sandbox_id,
             ends_at=request["ends_at"],
             subject=request["subject"],
+            bare=plan["bare"],
             outer=0,
             outer_started=0,
             uid=uid,
@@ -105,7 +109,7 @@ class Sandbox:
             sandbox.directory.mkdir(mode=0o700)
             if host.cgroups.enforced or host.cgroups.can_freeze:
                 sandbox._group = host.cgroups.create(sandbox_id, limits)
-            sandbox._fork(plan, config)
+            sandbox._fork(plan, config, alone=alone)
         except OSError:
             sandbox._clean()
             sandbox._free_uid()
@@ -115,7 +119,7 @@ class Sandbox:
             os.close(config)
         return sandbox
 
-    def _fork(self, plan: Mapping[str, Any], config: int) -> None:
+    def _fork(self, plan: Mapping[str, Any], config: int, *, alone: bool) -> None:
         host = self._around.host
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._errors = os.memfd_create("errors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -133,6 +137,7 @@ class Sandbox:
             descriptors=(nothing, nothing, self._errors, config, printed, status_in, filter_, info_in),
             enter=tuple(map(str, self._group.enter_paths)) if self._group else (),
             user_namespace=host.user_namespace,
+            alone=alone,
         )
         try:
             pid, self._outer = processes.fork(lambda: launcher.launch(job), errors=self._errors)
@@ -181,7 +186,7 @@ class Sandbox:
     def _on_first_process(self, pid: int) -> None:
         """Take hold of the sandbox's first process; where it has died already, the outer one's end will tell."""
         try:
-            if processes.parent(pid) != self.record.outer:
+            if not (self.record.bare and pid == self.record.outer) and processes.parent(pid) != self.record.outer:
                 return
             started = processes.started(pid)
             self._first = processes.opened(pid, started)
@@ -248,6 +253,8 @@ class Sandbox:
             raise ProcessLookupError(self.record.sandbox_id)
         if self._group is not None and self._group.can_freeze:
             (self._group.freeze if frozen else self._group.thaw)(timeout=2.0)
+        elif self.record.bare:
+            raise OSError(errno.EOPNOTSUPP, "without isolation only a control group can stop a sandbox, and there is none")
         else:
             processes.signal_all(self.record.first, self._first, signal.SIGSTOP if frozen else signal.SIGCONT)
             if frozen:
@@ -264,7 +271,10 @@ class Sandbox:
         if self.ended:
             return
         self._doomed = self._doomed or cause
-        if self._first is not None:
+        if self._first is not None and self.record.bare and self._group is None:
+            signal.pidfd_send_signal(self._first, signal.SIGTERM)  # the guest ends the others
+            self._around.loop.call_later(_KILL_PATIENCE, self._kill_outer)
+        elif self._first is not None:
             processes.kill(self._first)
         elif self._group is None:
             self._around.loop.call_later(_KILL_PATIENCE, self._kill_outer)
@@ -348,8 +358,11 @@ class Sandbox:
     def _achieved(self) -> dict[str, Any]:
         """Return the fields of `domain.sandboxes.Isolation`: what this sandbox really has."""
         host = self._around.host
-        own = self.record.uid is not None
         freezes = self._group is not None and self._group.can_freeze
+        if self.record.bare:
+            notes = (_BARE, *(() if freezes else (_NO_PAUSE,)), *self._notes)
+            return {"user": "none", "limits": host.cgroups.enforced, "freeze": "cgroup" if freezes else "signals", "notes": notes}
+        own = self.record.uid is not None
         shared = "All sandboxes share the user id of the one who runs the server: they are parted by namespaces only."
         return {
             "user": "own" if own else "shared",
