@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import sys
 import tarfile
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from support.fake_platform import BUILD_ID, TEMPLATE_ID, Answer, FakePlatform, answers, created, detail, refused, streams, template
+from support.fake_platform import BUILD_ID, TEMPLATE_ID, Answer, FakePlatform, answers, created, detail, never, refused, streams, template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -45,8 +46,8 @@ class Cli:
         self.here = here
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(here), **environment}
 
-    async def __call__(self, *arguments: str, stdin: str = "") -> Ended:
-        process = await asyncio.create_subprocess_exec(
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("ppio-sandbox-cli")),
             "agent",
             *arguments,
@@ -56,6 +57,9 @@ class Cli:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    async def __call__(self, *arguments: str, stdin: str = "") -> Ended:
+        process = await self.start(*arguments)
         async with asyncio.timeout(30):
             out, err = await process.communicate(stdin.encode())
         assert process.returncode is not None
@@ -324,6 +328,19 @@ async def test_without_a_key_or_a_platform_the_sentence_says_what_to_run(tmp_pat
     assert (ended.code, 'eval "$(sandyard env)"' in ended.err, ended.out) == (3, True, "")
     ended = await Cli(tmp_path, {"PPIO_API_KEY": "sk-x", "PPIO_API_URL": "http://127.0.0.1:1"})("list")
     assert (ended.code, "cannot connect to http://127.0.0.1:1" in ended.err) == (1, True)
+
+
+@pytest.mark.promise("cli.interrupt")
+async def test_an_interrupted_call_ends_its_session(cli: Cli, platform: FakePlatform) -> None:
+    platform.on("POST /invocations", never)
+    process = await cli.start("invoke", "hello", "hi")
+    await platform.until(lambda: platform.asked("POST /invocations"))
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+    assert platform.left == 1
+    assert len(platform.asked("DELETE /sandboxes/i1")) == 1
 
 
 # --- list, logs, delete

@@ -106,7 +106,7 @@ class FakePlatform:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until `condition` holds of what was seen."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not condition():
                 await self._change.wait()
 
