@@ -42,6 +42,23 @@ async def test_a_wrong_field_is_400_and_named(platform: Platform, body: dict[str
 
 
 @pytest.mark.promise("api.errors")
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"envVars": {"A=B": "x"}}, 400, "envVars"),
+        ({"envVars": {"A": "x\0y"}}, 400, "envVars"),
+        ({"network": {"denyOut": ["not a host"]}}, 400, "network.denyOut"),
+        ({"network": {"allowOut": ["10.0.0.1"]}}, 501, "network.allowOut"),
+    ],
+)
+async def test_what_a_sandbox_could_not_be_started_with_is_refused(
+    platform: Platform, body: dict[str, Any], status: int, said: str
+) -> None:
+    reply = await platform.api.post("/sandboxes", json={"templateID": "echo", **body})
+    assert said in assert_error(reply, status, "invalid_request" if status == 400 else "not_implemented")["message"]
+
+
+@pytest.mark.promise("api.errors")
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_an_oversized_body_is_413(platform: Platform, chunked: bool) -> None:
     body = b'"' + b"x" * (2 * 1024 * 1024) + b'"'

@@ -88,7 +88,7 @@ def serve(
         ingress_port=ingress_port,
         backend=backend.value,
         isolation=isolation.value,
-        egress=EgressPolicy(public=egress is EgressName.PUBLIC, allow=tuple(egress_allow or ()), deny=tuple(egress_deny or ())),
+        egress=EgressPolicy(public=egress is EgressName.PUBLIC, allow=_entries(egress_allow), deny=_entries(egress_deny)),
         limits=Limits(memory_bytes=_bytes(memory), cpus=cpus, processes=processes, disk_bytes=_bytes(disk)),
         max_sandboxes=max_sandboxes,
         build_timeout=build_timeout,
@@ -256,6 +256,17 @@ def _log_to_stderr() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+
+
+def _entries(values: list[str] | None) -> tuple[str, ...]:
+    from sandyard.egress.policy import read_entry
+
+    for value in values or ():
+        try:
+            read_entry(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return tuple(values or ())
 
 
 def _bytes(text: str) -> int:

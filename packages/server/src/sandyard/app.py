@@ -23,6 +23,7 @@ from sandyard.catalog import Catalog
 from sandyard.config import Settings
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.specs import SandboxSpec
+from sandyard.egress.policy import read_entry
 from sandyard.ingress import Ingress, IngressLimits
 from sandyard.ports import Backend, Dialer, Supervision
 from sandyard.services.admission import Admission
@@ -201,6 +202,7 @@ def _wire(context: Context, backend: _WholeBackend, keys: Keys, ingress: Ingress
         sandboxes=Sandboxes(context, templates, lifecycle),
         templates=templates,
         owner_of=keys.find,
+        check_entry=read_entry,
         clock=context.clock,
     )
     config = uvicorn.Config(

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from sandkit.wire.errors import INTERNAL, INVALID_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, RATE_LIMITED, STORAGE_FULL, UNAVAILABLE, ApiError
-from sandyard.domain.errors import StoreUnavailable
+from sandyard.domain.errors import BackendUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(StoreUnavailable, _store)
+    app.add_exception_handler(BackendUnavailable, _backend)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -94,6 +95,12 @@ async def _store(request: Request, error: Exception) -> JSONResponse:
     _log.error("the store failed", request_id=_request_id(request), error=str(error))
     message = "The platform cannot store anything now (its disk may be full); its operator's log says why"
     return reply(ApiError(STORAGE_FULL, message), _request_id(request))
+
+
+async def _backend(request: Request, error: Exception) -> JSONResponse:
+    _log.error("the back end failed", request_id=_request_id(request), error=str(error))
+    message = f"The platform cannot act on sandboxes now: {error}"
+    return reply(ApiError(UNAVAILABLE, message, details={"retry_after": 5}), _request_id(request))
 
 
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The services behind the control plane. `owner_of` returns who an API key belongs to, or None."""
+    """The services behind the control plane.
+
+    `owner_of` returns who an API key belongs to, or None; `check_entry` raises ValueError for what is no entry of an
+    `EgressPolicy`.
+    """
 
     settings: Settings
     sandboxes: Sandboxes
     templates: Templates
     owner_of: Callable[[str], Awaitable[str | None]]
+    check_entry: Callable[[str], object]
     clock: Clock
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote
 
@@ -25,6 +26,7 @@ router = APIRouter(tags=["sandboxes"], responses=ERRORS)
 
 _STATES = {"running": SandboxState.RUNNING, "paused": SandboxState.PAUSED}
 _REFRESH_SECONDS = 60
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 
 
@@ -34,6 +36,7 @@ async def create(
     request: Request, owner: Owner, services: Services, body: CreateSandbox, idempotency_key: IdempotencyKey = None
 ) -> Sandbox:
     """Start a sandbox of a template. With an Idempotency-Key a repeated call returns the sandbox of the first."""
+    _check(body, services)
     work = services.sandboxes.create(owner, _wanted(body, idempotency_key))
     view = await (unless_left(request, work) if idempotency_key is None else work)
     return render.sandbox(view)
@@ -115,10 +118,23 @@ async def logs(sandbox_id: str, owner: Owner, services: Services) -> SandboxLogs
     return render.sandbox_logs(await services.sandboxes.output(owner, sandbox_id), services.clock.now())
 
 
-def _wanted(body: CreateSandbox, idempotency_key: str | None) -> NewSandbox:
+def _check(body: CreateSandbox, services: Services) -> None:
+    """Refuse what a sandbox could not be started with."""
+    for name, value in body.env_vars.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise ApiError(INVALID_REQUEST, f"envVars: {name[:100]!r} cannot be a variable", details={"field": "envVars"})
     network = body.network
     if network is not None and network.allow_out:
         raise ApiError(NOT_IMPLEMENTED, "network.allowOut is not supported yet: what sandboxes may reach is the operator's --egress-allow")
+    for entry in network.deny_out if network else ():
+        try:
+            services.check_entry(entry)
+        except ValueError as error:
+            raise ApiError(INVALID_REQUEST, f"network.denyOut: {error}", details={"field": "network.denyOut"}) from None
+
+
+def _wanted(body: CreateSandbox, idempotency_key: str | None) -> NewSandbox:
+    network = body.network
     return NewSandbox(
         template=body.template_id,
         timeout=body.timeout,
