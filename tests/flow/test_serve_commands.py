@@ -140,7 +140,7 @@ async def test_a_port_that_is_taken_is_said_plainly(platform: Platform, tmp_path
 
 
 @pytest.mark.promise("serve.drain")
-async def test_sigterm_lets_a_request_finish_and_does_not_wait_for_followers(tmp_path: Path) -> None:
+async def test_sigterm_does_not_wait_for_those_who_only_follow(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     source = f"import pathlib, time\nwhile pathlib.Path({str(gate)!r}).exists(): time.sleep(0.05)\n" + ECHO
@@ -156,3 +156,27 @@ async def test_sigterm_lets_a_request_finish_and_does_not_wait_for_followers(tmp
         assert not any(line.startswith("event: end") for line in rest)
         gate.unlink()
         await platform.stop()
+
+
+@pytest.mark.promise("serve.drain")
+async def test_sigterm_lets_a_request_finish(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    begun = tmp_path / "begun"
+    source = (
+        f"import pathlib, time\nif pathlib.Path({str(gate)!r}).exists():\n    pathlib.Path({str(begun)!r}).touch(); time.sleep(1)\n" + ECHO
+    )
+    async with Platform(tmp_path / "data") as platform:
+        await platform.deploy(write_agent(tmp_path / "slow", "slow", source))
+        gate.touch()
+        create = asyncio.ensure_future(platform.create("slow"))
+
+        async def has_begun() -> bool:
+            return begun.exists()
+
+        await until(has_begun)
+        os.kill(platform.pid, signal.SIGTERM)
+        sandbox = await create
+        await platform.stop()
+        await platform.start()
+        details = (await platform.api.get(f"/sandboxes/{sandbox['sandboxID']}")).json()["details"]
+        assert details["state"] == "stopped"
