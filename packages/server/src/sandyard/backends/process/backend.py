@@ -34,6 +34,7 @@ _log = structlog.get_logger("sandyard.process")
 _CONNECT_TIMEOUT = 5.0
 _RECONNECT_TIMEOUT = 15.0
 _CHECK_TIMEOUT = 20.0
+_RETRY_PAUSE = 1.0
 _KEPT_OUTPUTS = 64
 
 
@@ -68,6 +69,8 @@ class ProcessBackend:
         self._keeper: client.KeeperClient | None = None
         self._connected = asyncio.Event()
         self._trouble = ""
+        self._closing = False
+        self._replacing = False
 
     # -- the server's life -------------------------------------------------------------------------------------------------------
 
@@ -92,6 +95,7 @@ class ProcessBackend:
         if self._keeper is not None:
             self._keeper.close()
         self._connected.clear()
+        self._closing = True
         self._trouble = "The process back end is closed."
         for task in list(self._tasks):
             task.cancel()
@@ -104,6 +108,7 @@ class ProcessBackend:
         """End every sandbox and the keeper; return when nothing is left."""
         keeper = self._keeper
         if keeper is not None and keeper.connected:
+            self._closing = True
             self._trouble = "The process back end is shutting down."
             await keeper.shutdown()
         for sandbox_id in list(self._known):
@@ -147,14 +152,20 @@ class ProcessBackend:
         for known in self._known.values():
             if known.heard is not None and not known.heard.done():
                 known.heard.set_exception(BackendUnavailable("The sandbox keeper died during the start."))
-        if not self._trouble:
+        if not (self._closing or self._replacing):
+            self._replacing = True
             self._spawn(self._replace_keeper())
 
     async def _replace_keeper(self) -> None:
-        try:
-            await self._connect(adopting=False)
-        except BackendUnavailable as error:
-            self._trouble = str(error)
+        """Find or start another keeper, for as long as it takes; meanwhile `_trouble` is what callers hear."""
+        while not self._connected.is_set():
+            try:
+                await self._connect(adopting=False)
+                self._trouble = ""
+            except BackendUnavailable as error:
+                self._trouble = str(error)
+                await asyncio.sleep(_RETRY_PAUSE)
+        self._replacing = False
 
     async def _check(self) -> None:
         """Start `true` as any sandbox is started: whether this machine allows it cannot be known otherwise."""

@@ -306,7 +306,8 @@ class Keeper:
     def on_ended(self, sandbox: Sandbox) -> None:
         number = self._starting.pop(sandbox.record.sandbox_id, None)
         if number is not None:
-            self._refuse(number, protocol.REFUSED, (sandbox.record.ended or {}).get("errors", ""))
+            facts = sandbox.record.ended or {}
+            self._refuse(number, protocol.REFUSED, facts.get("errors") or facts.get("cause", ""))
             self._forget(sandbox)
         elif sandbox.record.sandbox_id in self._stopping or self._leaving is not None:
             self._forget(sandbox)

@@ -111,6 +111,7 @@ class Sandbox:
                 sandbox._group = host.cgroups.create(sandbox_id, limits)
             sandbox._fork(plan, config, alone=alone)
         except OSError:
+            sandbox._kill_outer()
             sandbox._clean()
             sandbox._free_uid()
             records.remove(sandbox.directory)
@@ -195,11 +196,15 @@ class Sandbox:
         if self._first is None:
             return
         self._hold(pid)
+        self.record = self.record.evolve(first=pid, first_started=started, isolation=self._achieved())
+        try:
+            self.record.write(self.directory)
+        except OSError as error:  # what cannot be adopted must not be started
+            self.kill(f"its record cannot be written: {error}")
         if self._doomed:
             processes.kill(self._first)
-        self.record = self.record.evolve(first=pid, first_started=started, isolation=self._achieved())
-        self.record.write(self.directory)
-        self._around.owner.on_started(self)
+        else:
+            self._around.owner.on_started(self)
 
     def _hold(self, pid: int) -> None:
         assert self._first is not None
