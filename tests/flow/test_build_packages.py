@@ -62,7 +62,7 @@ async def test_what_leads_out_or_is_no_file_is_refused(platform: Platform, bad: 
     before = builds(platform)
     reply = await platform.api.post("/agents", content=pack_members(GOOD | bad))
     assert (reply.status_code, reply.json()["error_code"]) == (400, "invalid_package"), reply.text
-    assert builds(platform) == before
+    assert set(builds(platform)) <= set(before)  # those of other tests may vanish meanwhile
 
 
 @pytest.mark.promise("build.packages")
