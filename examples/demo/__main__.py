@@ -93,7 +93,7 @@ async def tell(story: Story, cast: Cast, *, keep: bool) -> None:
     story.summary()
     if keep:
         farewell(story.console, cast, {**env, **variables})
-    story.console.print(f"\n{NEXT}", markup=False)
+    story.console.print(f"\n{NEXT}", markup=False, soft_wrap=True)
 
 
 async def model_variables(story: Story, cast: Cast) -> dict[str, str]:
