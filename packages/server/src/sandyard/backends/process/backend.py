@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import socket
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import structlog
 
 from sandkit.guest import output as output_file
 from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
-from sandyard.domain.sandboxes import Isolation
 from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Started
 
-from . import client, plan, protocol, records, sentences
+from . import client, protocol, records, requests, sentences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
+
+    from sandyard.domain.sandboxes import Isolation
 
     Attach = Callable[[str, socket.socket, EgressPolicy], None]
     Detach = Callable[[str], None]
@@ -61,7 +61,7 @@ class ProcessBackend:
         self._data_dir = data_dir
         self._attach = attach_egress
         self._detach = detach_egress
-        self._isolation = isolation
+        self._isolation: Literal["full", "none"] = isolation
         self._known: dict[str, _Known] = {}
         self._ends: asyncio.Queue[Exited] = asyncio.Queue()
         self._outputs: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
@@ -137,7 +137,7 @@ class ProcessBackend:
         self._known[sandbox_id] = _Known(found["subject"])
         with suppress(SandboxGone):
             _, (listener,) = await self._keeper.call("listener", sandbox=sandbox_id)
-            self._attach_listener(sandbox_id, listener, EgressPolicy(**_tuples(found["policy"])))
+            self._attach_listener(sandbox_id, listener, requests.policy(found["policy"]))
 
     async def _hand_over(self, sandbox_id: str) -> None:
         """Give a new keeper the listener that only we still hold."""
@@ -208,38 +208,17 @@ class ProcessBackend:
 
     async def _launch(self, spec: SandboxSpec) -> tuple[Isolation, socket.socket]:
         """Have the keeper start it; return when its first process exists."""
-        plan_, places = self._planned(spec)
-        config = {
-            "command": [plan.relocated(word, places) for word in spec.command],
-            "cwd": plan.relocated(spec.cwd, places),
-            "env": {name: plan.relocated(value, places) for name, value in spec.env.items()},
-            "ready_port": spec.ready_port,
-        }
-        file = protocol.memory_file("config", json.dumps(config).encode())
+        fields, config = requests.start(spec, self._isolation, self._output_path(spec.sandbox_id).parent)
+        file = protocol.memory_file("config", config)
         try:
-            reply, fds = await self._call(
-                "start",
-                (file,),
-                retry=False,
-                sandbox=spec.sandbox_id,
-                subject=_subject(spec),
-                plan=plan_.to_wire(),
-                limits=asdict(spec.limits),
-                policy=asdict(spec.egress),
-                ends_at=spec.ends_at,
-            )
+            reply, fds = await self._call("start", (file,), retry=False, **fields)
         except SandboxGone as error:
             raise BackendUnavailable("The sandbox was stopped while it was being started.") from error
         finally:
             os.close(file)
         if not fds:
             raise BackendUnavailable("The sandbox ended before its way out was made.")
-        return _isolation(reply["isolation"]), socket.socket(fileno=fds[0])
-
-    def _planned(self, spec: SandboxSpec) -> tuple[plan.Plan, dict[str, str]]:
-        if self._isolation == "full":
-            return plan.full(spec), {}
-        return plan.bare(spec, self._output_path(spec.sandbox_id).parent)
+        return requests.isolation(reply["isolation"]), socket.socket(fileno=fds[0])
 
     async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
         assert known.heard is not None
@@ -280,7 +259,8 @@ class ProcessBackend:
         """See `ports.Backend.list`."""
         reply, _ = await self._call("list")
         return [
-            Found(sandbox_id=each["sandbox"], frozen=each["frozen"], isolation=_isolation(each["isolation"])) for each in reply["sandboxes"]
+            Found(sandbox_id=each["sandbox"], frozen=each["frozen"], isolation=requests.isolation(each["isolation"]))
+            for each in reply["sandboxes"]
         ]
 
     # -- Supervision -------------------------------------------------------------------------------------------------------------
@@ -351,7 +331,7 @@ class ProcessBackend:
         if spec.sandbox_id in self._known:
             raise BackendUnavailable(f"There is a sandbox {spec.sandbox_id} already.")
         waits = spec.ready_port is not None or spec.sandbox_id.startswith("check-")
-        known = _Known(_subject(spec), heard=asyncio.get_running_loop().create_future() if waits else None)
+        known = _Known(requests.subject(spec), heard=asyncio.get_running_loop().create_future() if waits else None)
         self._known[spec.sandbox_id] = known
         return known
 
@@ -400,18 +380,6 @@ class ProcessBackend:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _subject(spec: SandboxSpec) -> str:
-    return "command" if spec.ready_port is None else "agent"
-
-
-def _isolation(fields: Mapping[str, Any]) -> Isolation:
-    return Isolation(backend="process", **_tuples(fields))
-
-
-def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(cast("list[str]", value)) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _close(sock: socket.socket | None) -> None:

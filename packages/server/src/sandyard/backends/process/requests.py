@@ -1,0 +1,55 @@
+"""From the domain's records to what travels to keeper and guest, and back. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from sandyard.domain.sandboxes import Isolation
+from sandyard.domain.specs import EgressPolicy
+
+from . import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sandyard.domain.specs import SandboxSpec
+
+
+def start(spec: SandboxSpec, isolation: Literal["full", "none"], directory: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the fields of the keeper's `start`, and the guest's configuration, which may hold secrets and goes past the keeper."""
+    planned, places = (plan.full(spec), {}) if isolation == "full" else plan.bare(spec, directory)
+    fields: dict[str, Any] = {
+        "sandbox": spec.sandbox_id,
+        "subject": subject(spec),
+        "plan": planned.to_wire(),
+        "limits": asdict(spec.limits),
+        "policy": asdict(spec.egress),
+        "ends_at": spec.ends_at,
+    }
+    config = {
+        "command": [plan.relocated(word, places) for word in spec.command],
+        "cwd": plan.relocated(spec.cwd, places),
+        "env": {name: plan.relocated(value, places) for name, value in spec.env.items()},
+        "ready_port": spec.ready_port,
+    }
+    return fields, json.dumps(config).encode()
+
+
+def subject(spec: SandboxSpec) -> str:
+    """Return what a sandbox runs, for sentences."""
+    return "command" if spec.ready_port is None else "agent"
+
+
+def isolation(fields: Mapping[str, Any]) -> Isolation:
+    return Isolation(backend="process", **_tuples(fields))
+
+
+def policy(fields: Mapping[str, Any]) -> EgressPolicy:
+    return EgressPolicy(**_tuples(fields))
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(cast("list[str]", value)) if isinstance(value, list) else value for name, value in fields.items()}
