@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.packages import ECHO, write_agent
+from support.platform import Platform
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from support.platform import Platform
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -110,3 +109,15 @@ async def test_an_agent_that_does_not_start_fails_with_its_last_lines(
     assert reason in status["reason"]["message"]
     assert any(printed in line for line in status["lines"])
     assert printed in status["reason"]["output"]
+
+
+@pytest.mark.promise("serve.no-isolation")
+async def test_without_isolation_agents_are_built_and_run_and_every_sandbox_is_marked(tmp_path: Path) -> None:
+    async with Platform(tmp_path / "data", "--isolation", "none", backend="process") as platform:
+        assert "not isolated" in platform.log.read_text()
+        await platform.deploy(write_agent(tmp_path / "echo"))
+        sandbox = await platform.create("echo")
+        assert (await platform.call(sandbox)).status_code == 200
+        isolation = (await platform.api.get(f"/sandboxes/{sandbox['sandboxID']}")).json()["isolation"]
+        assert (isolation["user"], isolation["namespaces"]) == ("none", [])
+        assert "not isolated" in isolation["notes"][0]

@@ -55,4 +55,5 @@ PROMISES = [
         "Sandboxes survive `kill -9` of the server with their memory; what ended is failed with exit code and last lines.",
     ),
     ("serve.leaves-nothing", "issue 2 §3", "A server that ends for good leaves no process, mount or directory of a sandbox."),
+    ("serve.no-isolation", "issue 2 §3", "`--isolation none` prints a warning at the start and marks every sandbox."),
 ]

@@ -194,8 +194,6 @@ def _serve(settings: Settings) -> None:
     from sandyard.services.data_dir import DataDirError
 
     _log_to_stderr()
-    if settings.backend == "process" and settings.isolation == "none":
-        typer.echo("warning: --isolation none: sandboxes are not isolated; for development only", err=True)
     try:
         _run(serve_platform, settings, _announce)
     except (DataDirError, BackendError, StoreError) as error:

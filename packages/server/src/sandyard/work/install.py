@@ -5,7 +5,6 @@ Everything that may run foreign code (`setup.py`) or follow a foreign link happe
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 from importlib.metadata import distribution, requires
@@ -26,7 +25,32 @@ PACKAGES = ("sandkit", "ppio_sandbox", "gateway_sdk", "ppio_agent_runtime", "ppi
 _TOOLS = "/opt/sandyard/build"
 _UV = "/opt/uv"
 _SDK = "/opt/sandyard/sdk"
-_CACHE = f"{VENV}/.uv-cache"
+_PLACES = {
+    "BASE_PYTHON": str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"),
+    "BUILD_APP": APP,
+    "BUILD_SDK": _SDK,
+    "BUILD_TOOLS": _TOOLS,
+    "BUILD_UV": f"{_UV}/uv",
+    "BUILD_VENV": VENV,
+}
+"""Told by variables, whose values a back end without mounts replaces by places on the host."""
+_UV_SETTINGS = {"UV_CACHE_DIR": f"{VENV}/.uv-cache", "UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}
+"""The cache lies beside the environment, where files are linked and not copied; it goes with the build."""
+_SCRIPT = """\
+set -eu
+cd "$BUILD_APP"
+set -- -r "$BUILD_TOOLS/sdk.txt"
+if [ -f requirements.txt ]; then set -- "$@" -r requirements.txt; fi
+python="$BUILD_VENV/bin/python"
+"$BUILD_UV" venv --quiet --no-cache --no-project --allow-existing --python "$BASE_PYTHON" "$BUILD_VENV"
+"$BUILD_UV" pip install --python "$python" --compile-bytecode --override "$BUILD_TOOLS/overrides.txt" "$@"
+rm -rf "$UV_CACHE_DIR"
+site=$("$python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+cp -R "$BUILD_SDK/." "$site/"
+for package in "$BUILD_SDK"/*/__init__.py; do
+    "$python" -I -m compileall -q "$site/$(basename "$(dirname "$package")")"
+done
+"""
 BUILD_DISK = 4096 * MEBIBYTE
 
 
@@ -57,17 +81,14 @@ def prepare(home: Path) -> None:
     tools = home / "tools"
     (tools / "overrides.txt").write_text("".join(f'{name} ; sys_platform == "never"\n' for name in OURS))
     (tools / "sdk.txt").write_text("\n".join(requires("sandyard-sdk") or ()) + "\n")
-    has_requirements = (home / "app" / "requirements.txt").is_file()
-    (tools / "install.sh").write_text(_script(has_requirements=has_requirements))
+    (tools / "install.sh").write_text(_SCRIPT)
 
 
 def install_spec(settings: Settings, build: Build, uv: Path, *, ends_at: float) -> SandboxSpec:
     """Return the spec of the sandbox that installs. Its only way out is the package index."""
     home = build_dir(settings, build.id)
     index = {} if settings.index_url is None else {"UV_DEFAULT_INDEX": settings.index_url}
-    env = environment(
-        settings, build.id, {"UV_CACHE_DIR": _CACHE, "UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"} | index
-    )
+    env = environment(settings, build.id, _PLACES | _UV_SETTINGS | index)
     return SandboxSpec(
         sandbox_id=build.id,
         command=("/bin/sh", f"{_TOOLS}/install.sh"),
@@ -85,19 +106,3 @@ def install_spec(settings: Settings, build: Build, uv: Path, *, ends_at: float) 
         ready_port=None,
         ends_at=ends_at,
     )
-
-
-def _script(*, has_requirements: bool) -> str:
-    uv = f"{_UV}/uv"
-    wanted = f"-r {APP}/requirements.txt " if has_requirements else ""
-    python = shlex.quote(str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"))
-    return f"""\
-set -eu
-cd {APP}
-{uv} venv --quiet --no-cache --no-project --allow-existing --python {python} {VENV}
-{uv} pip install --python {VENV}/bin/python --compile-bytecode --override {_TOOLS}/overrides.txt {wanted}-r {_TOOLS}/sdk.txt
-rm -rf {_CACHE}
-site=$({VENV}/bin/python -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-cp -R {_SDK}/. "$site/"
-{VENV}/bin/python -I -m compileall -q {" ".join(f'"$site/{name}"' for name in PACKAGES)}
-"""
