@@ -21,24 +21,28 @@ class ChunkStream(AsyncIterator[str]):
     """
 
     def __init__(self, opening: Opening) -> None:
-        self._opening = opening
+        self._opening: Opening | None = opening
         self._begun = False
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self._begin().__await__()
 
     def __aiter__(self) -> AsyncIterator[str]:  # noqa: PYI034 (each loop gets an iterator that closes the stream when the loop is left)
-        return self._until_left()
+        return _Loop(self)
 
     async def __anext__(self) -> str:
         await self._begin()
+        if self._opening is None:
+            raise StopAsyncIteration
         chunk = await anext(self._opening)
         assert chunk is not None
         return chunk
 
     async def aclose(self) -> None:
         """Close the connection, if it is open still."""
-        await self._opening.aclose()
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            await opening.aclose()
 
     async def __aenter__(self) -> Self:
         return await self._begin()
@@ -47,19 +51,24 @@ class ChunkStream(AsyncIterator[str]):
         await self.aclose()
 
     async def _begin(self) -> Self:
-        if not self._begun:
+        if not self._begun and self._opening is not None:
             self._begun = True
             await anext(self._opening)
         return self
 
-    async def _until_left(self) -> AsyncGenerator[str, None]:
-        """Belong to one loop alone: when that is left, the interpreter closes this generator, and so the stream."""
-        try:
-            while True:
-                try:
-                    chunk = await anext(self)
-                except StopAsyncIteration:
-                    return
-                yield chunk
-        finally:
-            await self.aclose()
+    def let_go(self) -> None:
+        """Drop the generator: its event loop closes it. Two generators, one closing the other, would be closed twice at a loop's end."""
+        self._opening = None
+
+
+class _Loop(AsyncIterator[str]):
+    """Belongs to one `async for` alone: when that is left, nobody holds it any more, and the stream is let go."""
+
+    def __init__(self, stream: ChunkStream) -> None:
+        self._stream = stream
+
+    async def __anext__(self) -> str:
+        return await anext(self._stream)
+
+    def __del__(self) -> None:
+        self._stream.let_go()
