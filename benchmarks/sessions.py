@@ -21,7 +21,7 @@ import uvloop
 from harness import free_port, post
 from platform_process import ROOT, Platform, cost_inside, platform_with
 
-from ppio_sandbox.agent_runtime.client import AgentRuntimeClient
+from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, ClientConfig
 from sandyard.backends.process.backend import ProcessBackend
 from sandyard.domain.specs import Mount, SandboxSpec
 
@@ -189,7 +189,8 @@ async def _gated(gate: asyncio.Semaphore, work: Callable[[], Awaitable[T]]) -> T
 
 async def measure(rounds: int, count: int, seconds: float) -> None:
     with platform_with(ROOT / "examples" / "hello") as platform:
-        async with AgentRuntimeClient(api_key=platform.api_key, base_url=platform.api_url) as client:
+        config = ClientConfig(base_url=platform.api_url, sandbox_url=platform.sandbox_url)
+        async with AgentRuntimeClient(api_key=platform.api_key, config=config) as client:
             starts = await session_start(client, platform, rounds)
             stops = [*await pauses(client, rounds), *await own_pauses(platform, rounds)]
             held = await density(client, platform, count, seconds)
