@@ -11,14 +11,17 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from sandyard.backends.process import records
 from sandyard.backends.process.backend import ProcessBackend
 from sandyard.domain.specs import Limits, Mount, SandboxSpec
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
+
+    from sandyard.domain.specs import Exited
 
 PYTHON = os.path.realpath(sys.executable)
 
@@ -44,14 +47,27 @@ Server(("127.0.0.1", 8080), Handler).serve_forever()
 """
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What came of a piece of code: what it set `result` to, or what it raised."""
+
+    result: Any = None
+    """As JSON carries it: the code's own."""
+    error: str | None = None
+    """The name of the exception's class; None if there was none."""
+    errno: int | None = None
+    text: str = ""
+    """The traceback."""
+
+
 @dataclass
 class Rig:
     """One back end on one data directory; `listeners` are what egress was given and holds."""
 
     data: Path
-    isolation: str = "full"
+    isolation: Literal["full", "none"] = "full"
     backend: ProcessBackend = field(init=False)
-    listeners: dict[str, socket.socket] = field(default_factory=dict)
+    listeners: dict[str, socket.socket] = field(default_factory=dict[str, "socket.socket"])
 
     def __post_init__(self) -> None:
         self.backend = self.another()
@@ -68,7 +84,9 @@ class Rig:
         if sandbox_id in self.listeners:
             self.listeners.pop(sandbox_id).close()
 
-    def spec(self, sandbox_id: str, script: str = PROBE, *, mode: str = "overlay", **changes: Any) -> SandboxSpec:
+    def spec(
+        self, sandbox_id: str, script: str = PROBE, *, mode: Literal["ro", "rw", "overlay"] = "overlay", **changes: Any
+    ) -> SandboxSpec:
         app = self.data.parent / f"app-{sandbox_id}"
         app.mkdir(exist_ok=True)
         (app / "main.py").write_text(textwrap.dedent(script))
@@ -84,29 +102,39 @@ class Rig:
         )
         return replace(spec, **changes)
 
-    async def run(self, sandbox_id: str, code: str) -> dict[str, Any]:
-        """Execute `code` inside; return {"result": …} as it set `result`, or {"error", "errno", "text"}."""
+    async def run(self, sandbox_id: str, code: str) -> Answer:
+        """Execute `code` inside and return what came of it."""
         sock = await self.backend.connect(sandbox_id, 8080)
         reader, writer = await asyncio.open_connection(sock=sock)
         try:
             writer.write(json.dumps(textwrap.dedent(code)).encode() + b"\n")
             async with asyncio.timeout(30):
                 line = await reader.readline()
-            return json.loads(line)
+            return Answer(**json.loads(line))
         finally:
             writer.close()
 
     async def result(self, sandbox_id: str, code: str) -> Any:
+        """Execute `code` inside and return what it set `result` to; it must not raise."""
         answer = await self.run(sandbox_id, code)
-        assert "result" in answer, answer
-        return answer["result"]
+        assert answer.error is None, answer
+        return answer.result
 
     def keeper(self) -> int:
         """Return the keeper's pid."""
         return next(iter(keepers(self.data)))
 
-    def record(self, sandbox_id: str) -> dict[str, Any]:
-        return json.loads((self.data / "sandboxes" / sandbox_id / "record.json").read_text())
+    def record(self, sandbox_id: str) -> records.Record:
+        """Return what the keeper has written down of it."""
+        record = records.read(self.data / "sandboxes" / sandbox_id)
+        assert record is not None
+        return record
+
+    def first(self, sandbox_id: str) -> int:
+        """Return the pid of its first process, as the host numbers it."""
+        pid = self.record(sandbox_id).first
+        assert pid is not None
+        return pid
 
 
 def keepers(data: Path) -> list[int]:
@@ -124,7 +152,7 @@ def keepers(data: Path) -> list[int]:
 
 
 @asynccontextmanager
-async def rig(directory: Path, isolation: str = "full") -> AsyncIterator[Rig]:
+async def rig(directory: Path, isolation: Literal["full", "none"] = "full") -> AsyncGenerator[Rig]:
     """Open a back end below `directory`; leave nothing."""
     made = Rig(directory / "data", isolation)
     await made.backend.open()
@@ -136,7 +164,7 @@ async def rig(directory: Path, isolation: str = "full") -> AsyncIterator[Rig]:
             listener.close()
 
 
-async def ended(backend: ProcessBackend, seconds: float = 30) -> Any:
+async def ended(backend: ProcessBackend, seconds: float = 30) -> Exited:
     """Return the next sandbox that ended by itself."""
     async with asyncio.timeout(seconds):
         return await anext(aiter(backend.exits()))

@@ -9,11 +9,17 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sandyard.domain.errors import SandboxGone
 from support.sandboxes import Rig, ended, keepers, lives, rig, until_gone
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -34,11 +40,12 @@ asyncio.run(main())
 
 
 @asynccontextmanager
-async def server(data, seconds=300):
+async def server(data: Path, seconds: float = 300) -> AsyncGenerator[Process]:
     """Run a server of its own that has started one sandbox, to be killed."""
     environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVER, str(data), str(seconds), stdout=PIPE, env=environment)
     try:
+        assert process.stdout is not None
         async with asyncio.timeout(60):
             assert await process.stdout.readline() == b"ready\n"
         yield process
@@ -49,7 +56,7 @@ async def server(data, seconds=300):
 
 
 @pytest.mark.promise("process.adoption", "process.proxy_inside")
-async def test_a_killed_servers_sandboxes_are_adopted_with_their_memory(tmp_path):
+async def test_a_killed_servers_sandboxes_are_adopted_with_their_memory(tmp_path: Path) -> None:
     made = Rig(tmp_path / "data")
     async with server(made.data) as killed:
         killed.kill()
@@ -68,7 +75,7 @@ async def test_a_killed_servers_sandboxes_are_adopted_with_their_memory(tmp_path
 
 
 @pytest.mark.promise("process.keeper_replaced", "process.proxy_inside")
-async def test_a_killed_keeper_is_replaced_and_adopts(tmp_path):
+async def test_a_killed_keeper_is_replaced_and_adopts(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         await made.backend.start(made.spec("box"))
         await made.backend.start(made.spec("frozen"))
@@ -92,7 +99,7 @@ async def test_a_killed_keeper_is_replaced_and_adopts(tmp_path):
         with sock:
             sock.send(b"x")
         assert await asking == "x"
-        pid = made.record("box")["first"]
+        pid = made.first("box")
         os.kill(pid, 9)
         exited = await ended(made.backend)
         assert (exited.sandbox_id, exited.reason) == ("box", "The sandbox's first process was killed")
@@ -102,7 +109,7 @@ async def test_a_killed_keeper_is_replaced_and_adopts(tmp_path):
 
 
 @pytest.mark.promise("process.adoption", "process.keeper_replaced")
-async def test_server_and_keeper_killed_together(tmp_path):
+async def test_server_and_keeper_killed_together(tmp_path: Path) -> None:
     made = Rig(tmp_path / "data")
     async with server(made.data) as killed:
         keeper = made.keeper()
@@ -119,10 +126,10 @@ async def test_server_and_keeper_killed_together(tmp_path):
 
 @pytest.mark.promise("process.expiry")
 @pytest.mark.slow
-async def test_without_a_server_the_keeper_ends_sandboxes_at_their_time_and_leaves(tmp_path):
+async def test_without_a_server_the_keeper_ends_sandboxes_at_their_time_and_leaves(tmp_path: Path) -> None:
     made = Rig(tmp_path / "data")
     async with server(made.data, seconds=4) as killed:
-        keeper, first = made.keeper(), made.record("box")["first"]
+        keeper, first = made.keeper(), made.first("box")
         begun = time.monotonic()
         killed.kill()
         await until_gone(first)
@@ -139,10 +146,10 @@ async def test_without_a_server_the_keeper_ends_sandboxes_at_their_time_and_leav
 
 
 @pytest.mark.promise("process.end_told")
-async def test_an_end_that_no_server_saw_is_told_to_the_next(tmp_path):
+async def test_an_end_that_no_server_saw_is_told_to_the_next(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         await made.backend.start(made.spec("box"))
-        first = made.record("box")["first"]
+        first = made.first("box")
         await made.result("box", "import os, threading; threading.Timer(0.3, os._exit, [7]).start(); print('bye', flush=True)")
         await made.backend.close()
         await until_gone(first)
@@ -153,7 +160,7 @@ async def test_an_end_that_no_server_saw_is_told_to_the_next(tmp_path):
 
 
 @pytest.mark.promise("process.one_keeper")
-async def test_one_keeper_whose_socket_is_its_owners(tmp_path):
+async def test_one_keeper_whose_socket_is_its_owners(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         socket_path = made.data / "keeper.sock"
         assert stat.S_IMODE(socket_path.stat().st_mode) == 0o600

@@ -11,10 +11,14 @@ import sysconfig
 import tempfile
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support.sandboxes import rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +28,7 @@ USER = "54321"
 
 
 @pytest.fixture
-def directory():
+def directory() -> Iterator[Path]:
     """A directory of the user's; pytest's own lie where only root may look."""
     with tempfile.TemporaryDirectory() as name:
         os.chown(name, int(USER), int(USER))
@@ -33,7 +37,7 @@ def directory():
 
 @pytest.mark.promise("process.ordinary_user")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root has the test below")
-async def test_what_is_weaker_is_said(tmp_path):
+async def test_what_is_weaker_is_said(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         isolation = (await made.backend.start(made.spec("box"))).isolation
     assert isolation.user == "shared"
@@ -48,7 +52,7 @@ async def test_what_is_weaker_is_said(tmp_path):
 @pytest.mark.timeout(300)
 @pytest.mark.needs_root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_an_ordinary_user_runs_all_of_it(directory):
+async def test_an_ordinary_user_runs_all_of_it(directory: Path) -> None:
     packages = sysconfig.get_path("purelib")
     if not (SYSTEM_PYTHON.exists() and shutil.which("setpriv")):
         pytest.skip("this machine has no other interpreter of this version that every user can read")
@@ -76,7 +80,7 @@ async def test_an_ordinary_user_runs_all_of_it(directory):
 @pytest.mark.promise("process.weak_root")
 @pytest.mark.needs_root
 @pytest.mark.skipif(os.geteuid() != 0, reason="about a server started by root")
-async def test_root_that_may_not_administer_gives_uids_too(tmp_path):
+async def test_root_that_may_not_administer_gives_uids_too(tmp_path: Path) -> None:
     if not shutil.which("setpriv"):
         pytest.skip("no setpriv here")
     command = ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]

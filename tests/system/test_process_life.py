@@ -10,18 +10,22 @@ import time
 import zlib
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sandyard.domain.errors import BackendUnavailable, SandboxGone, StartFailed
 from sandyard.domain.specs import Mount
-from support.sandboxes import ended, keepers, lives, rig
+from support.sandboxes import Rig, ended, keepers, lives, rig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def made(tmp_path):
+async def made(tmp_path: Path) -> AsyncGenerator[Rig]:
     async with rig(tmp_path) as made:
         yield made
 
@@ -33,12 +37,12 @@ def groups(data: Path) -> list[str]:
 
 
 @pytest.mark.promise("process.nothing_left")
-async def test_nothing_is_left(tmp_path):
+async def test_nothing_is_left(tmp_path: Path) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     async with rig(tmp_path) as made:
         for name in ("a", "b", "c"):
             await made.backend.start(made.spec(name))
-        pids = [made.record(name)[which] for name in ("a", "b", "c") for which in ("outer", "first")]
+        pids = [pid for name in ("a", "b", "c") for pid in (made.record(name).outer, made.first(name))]
         assert os.geteuid() or groups(made.data)
         await made.backend.stop("a")
         assert not (made.data / "sandboxes" / "a").exists()
@@ -62,7 +66,7 @@ async def test_nothing_is_left(tmp_path):
         ("import time; print('still thinking', flush=True); time.sleep(60)", "The agent did not listen on port 8080 within 2 s"),
     ],
 )
-async def test_a_failed_start_says_why(made, script, sentence):
+async def test_a_failed_start_says_why(made: Rig, script: str, sentence: str) -> None:
     with pytest.raises(StartFailed) as caught:
         await made.backend.start(made.spec("box", script, ready_timeout=2))
     assert caught.value.exited.reason == sentence
@@ -71,9 +75,9 @@ async def test_a_failed_start_says_why(made, script, sentence):
 
 
 @pytest.mark.promise("process.end_told")
-async def test_a_killed_first_process_is_told(made):
+async def test_a_killed_first_process_is_told(made: Rig) -> None:
     await made.backend.start(made.spec("box"))
-    os.kill(made.record("box")["first"], 9)
+    os.kill(made.first("box"), 9)
     exited = await ended(made.backend)
     assert (exited.sandbox_id, exited.reason) == ("box", "The sandbox's first process was killed")
     with pytest.raises(SandboxGone):
@@ -81,7 +85,7 @@ async def test_a_killed_first_process_is_told(made):
 
 
 @pytest.mark.promise("process.end_told")
-async def test_a_commands_end_and_output_are_told(made):
+async def test_a_commands_end_and_output_are_told(made: Rig) -> None:
     await made.backend.start(made.spec("job", "print('built'); raise SystemExit(4)", ready_port=None))
     exited = await ended(made.backend)
     assert (exited.exit_code, exited.reason, exited.output) == (4, "The command exited with code 4", "built\n")
@@ -92,7 +96,7 @@ async def test_a_commands_end_and_output_are_told(made):
 @pytest.mark.promise("process.given_back")
 @pytest.mark.needs_root
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's sandboxes write as that user")
-async def test_writable_mounts_are_given_back_without_following_links(made, tmp_path):
+async def test_writable_mounts_are_given_back_without_following_links(made: Rig, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("x")
     precious.chmod(0o600)
@@ -126,7 +130,7 @@ async def test_writable_mounts_are_given_back_without_following_links(made, tmp_
 
 @pytest.mark.promise("process.many_at_once")
 @pytest.mark.slow
-async def test_fifty_starts_at_once(made):
+async def test_fifty_starts_at_once(made: Rig) -> None:
     names = [f"s{number}" for number in range(50)]
     begun = time.monotonic()
     await asyncio.gather(*(made.backend.start(made.spec(name, ready_timeout=90)) for name in names))
@@ -137,7 +141,7 @@ async def test_fifty_starts_at_once(made):
 
 
 @pytest.mark.promise("process.nothing_left")
-async def test_a_cancelled_start_leaves_nothing(made):
+async def test_a_cancelled_start_leaves_nothing(made: Rig) -> None:
     task = asyncio.create_task(made.backend.start(made.spec("box", "import time; time.sleep(60)")))
     async with asyncio.timeout(10):
         while not await made.backend.list():
@@ -150,7 +154,7 @@ async def test_a_cancelled_start_leaves_nothing(made):
 
 
 @pytest.mark.promise("process.proxy_inside")
-async def test_the_way_out_is_a_listener_inside(made):
+async def test_the_way_out_is_a_listener_inside(made: Rig) -> None:
     await made.backend.start(made.spec("box"))
     asking = asyncio.create_task(
         made.result(
@@ -170,7 +174,7 @@ async def test_the_way_out_is_a_listener_inside(made):
 @pytest.mark.promise("process.refusal")
 @pytest.mark.needs_root
 @pytest.mark.skipif(os.geteuid() != 0, reason="the limit is set in a user namespace that root makes")
-async def test_a_machine_without_user_namespaces_is_told_so(tmp_path):
+async def test_a_machine_without_user_namespaces_is_told_so(tmp_path: Path) -> None:
     """In a user namespace of our own, whose limit is ours to set."""
     script = f"""
 import asyncio, sys
@@ -191,6 +195,7 @@ asyncio.run(main())
     process = await asyncio.create_subprocess_exec(
         *("unshare", "--user", "sh", "-c", 'echo ready; read go; exec "$0" -c "$1"', sys.executable, script), stdin=PIPE, stdout=PIPE
     )
+    assert process.stdout is not None
     async with asyncio.timeout(60):
         assert await process.stdout.readline() == b"ready\n"
         for kind in ("uid", "gid"):
@@ -200,7 +205,7 @@ asyncio.run(main())
 
 
 @pytest.mark.promise("process.one_keeper")
-async def test_a_name_is_given_once(made):
+async def test_a_name_is_given_once(made: Rig) -> None:
     await made.backend.start(made.spec("box"))
     with pytest.raises(BackendUnavailable):
         await made.backend.start(made.spec("box"))
@@ -208,7 +213,7 @@ async def test_a_name_is_given_once(made):
 
 
 @pytest.mark.promise("process.no_isolation")
-async def test_without_isolation_a_sandbox_is_marked(tmp_path):
+async def test_without_isolation_a_sandbox_is_marked(tmp_path: Path) -> None:
     async with rig(tmp_path, "none") as made:
         started = await made.backend.start(made.spec("box"))
         assert started.isolation.user == "none"
@@ -217,7 +222,7 @@ async def test_without_isolation_a_sandbox_is_marked(tmp_path):
         assert "not isolated" in started.isolation.notes[0]
         assert await made.result("box", "open('x', 'w').write('x'); result = 1") == 1
         assert not (tmp_path / "app-box" / "x").exists()
-        first = made.record("box")["first"]
+        first = made.first("box")
         await made.backend.stop("box")
         assert not lives(first)
         assert list((made.data / "sandboxes").iterdir()) == []
