@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
+import re
 import signal
 import sys
 import tarfile
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.anyio
 ENVELOPE = {"result": "hello", "status": "success", "duration": 0.5}
 LOGS = f"/templates/{TEMPLATE_ID}/builds/{BUILD_ID}/logs"
 DEPLOYMENT = answers({"templateID": TEMPLATE_ID, "buildID": BUILD_ID, "name": "my-agent", "tags": ["latest"]}, 202)
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,15 @@ class Ended:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+def _everything(terminal: int) -> str:
+    """Read a terminal until nobody holds its other side: the kernel says so by EIO."""
+    parts: list[bytes] = []
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+    return b"".join(parts).decode()
 
 
 class Cli:
@@ -57,6 +70,24 @@ class Cli:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    async def on_terminal(self, *arguments: str) -> str:
+        """Run with a terminal of 80 columns and return all that it was sent."""
+        terminal, inside = os.openpty()
+        termios.tcsetwinsize(inside, (24, 80))
+        program = Path(sys.executable).with_name("ppio-sandbox-cli")
+        environment = {**self.environment, "TERM": "xterm"}
+        process = await asyncio.create_subprocess_exec(
+            program, "agent", *arguments, cwd=self.here, env=environment, stdin=inside, stdout=inside, stderr=inside
+        )
+        os.close(inside)
+        try:
+            async with asyncio.timeout(30):
+                shown = await asyncio.to_thread(_everything, terminal)
+                assert await process.wait() == 0, shown
+        finally:
+            os.close(terminal)
+        return shown
 
     async def __call__(self, *arguments: str, stdin: str = "") -> Ended:
         process = await self.start(*arguments)
@@ -352,6 +383,26 @@ async def test_list(cli: Cli, platform: FakePlatform) -> None:
     ended = await cli("list")
     assert (ended.code, [line.split()[0] for line in ended.out.splitlines()]) == (0, ["name", "hello", "other"])
     assert [item["name"] for item in (await cli("list", "--json", "--name", "OTH")).json] == ["other"]
+
+
+@pytest.mark.promise("cli.terminal")
+async def test_a_narrow_terminal_shows_one_agent_a_line(cli: Cli, platform: FakePlatform) -> None:
+    platform.on("GET /templates", answers([template("hello"), template("other", "failed")]))
+    lines = _ESCAPES.sub("", await cli.on_terminal("list")).splitlines()
+    assert [line.split()[0] for line in lines] == ["name", "hello", "other"]
+    assert max(map(len, lines)) <= 80
+    assert all(TEMPLATE_ID in line for line in lines[1:])
+
+
+@pytest.mark.promise("cli.terminal")
+async def test_a_terminal_shows_life_while_one_waits_and_nothing_of_it_afterwards(cli: Cli, platform: FakePlatform) -> None:
+    await cli("init", "my-agent")
+    platform.on(f"GET {LOGS}", followed(["resolving", " + httpx==1.0", " + " + "x" * 100], "ready"))
+    shown = await cli.on_terminal("deploy", "my-agent")
+    assert "building my-agent" in shown
+    pieces = [_ESCAPES.sub("", piece).strip() for piece in re.split(r"\x1b\[2K|[\r\n]", shown)]
+    assert "resolving" in pieces, "a line of its own, not what is left of a spinner before it"
+    assert "httpx" not in shown
 
 
 @pytest.mark.promise("cli.logs")

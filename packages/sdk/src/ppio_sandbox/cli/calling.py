@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, SessionNotFoundError
 from ppio_sandbox.cli import manifest_file
-from ppio_sandbox.cli.output import UsageError, give, give_json, say
+from ppio_sandbox.cli.output import UsageError, give, give_json, say, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -81,7 +81,9 @@ async def _session(client: AgentRuntimeClient, wish: Wish) -> AsyncGenerator[San
             raise SessionNotFoundError(f"there is no session {wish.session}", "sandbox_not_found", sandbox_id=wish.session)
         yield found
         return
-    session = await client.create_session(target_of(wish.template))
+    target = target_of(wish.template)
+    with waiting(f"starting a session of {target}"):
+        session = await client.create_session(target)
     try:
         yield session
     finally:
@@ -92,7 +94,8 @@ async def _session(client: AgentRuntimeClient, wish: Wish) -> AsyncGenerator[San
 
 
 async def _print_answer(session: SandboxSession, request: str | dict[str, Any], wish: Wish) -> None:
-    response = await session.call(request, wish.timeout)
+    with waiting("waiting for the answer"):
+        response = await session.call(request, wish.timeout)
     if wish.as_json:
         give_json({**response.model_dump(mode="json", exclude_none=True), "result": response.result, "sandbox_id": session.sandbox_id})
     elif isinstance(response.result, str):

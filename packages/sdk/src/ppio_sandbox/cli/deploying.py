@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient
 from ppio_sandbox.cli import builds, manifest_file, packing
-from ppio_sandbox.cli.output import ExitCode, UsageError, fail, give, give_json, people, say
+from ppio_sandbox.cli.output import ExitCode, UsageError, fail, give, give_json, say, waiting
 from sandkit.http import templates
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from sandkit.wire.templates import BuildLogEntry, BuildStatus, Deployment
 
 UPLOAD_SECONDS = 600.0
@@ -33,12 +30,13 @@ async def deploy(directory: Path | None, config: Path | None, tags: list[str], *
         package = await asyncio.to_thread(packing.pack, directory, file.path)
         say(f"packed {package.count} files, {package.size / 1024:.1f} KiB")
         call = templates.deploy_agent(packing.parts_of(package), package.size, tags)
-        deployment = await client.platform.perform(call, seconds=UPLOAD_SECONDS)
+        with waiting("uploading"):
+            deployment = await client.platform.perform(call, seconds=UPLOAD_SECONDS)
         if not wait:
             _remember(file.path, deployment, "pending")
             _report(deployment, None, as_json=as_json)
             return
-        with _spinner(f"building {deployment.name}"):
+        with waiting(f"building {deployment.name}"):
             status = await builds.follow(client.platform, deployment.template_id, deployment.build_id, _show)
     _remember(file.path, deployment, status.phase)
     if status.status == "error":
@@ -47,7 +45,9 @@ async def deploy(directory: Path | None, config: Path | None, tags: list[str], *
 
 
 def _show(line: BuildLogEntry) -> None:
-    say(f"  {line.message}")
+    """Show progress; the list of what was installed is for `agent logs --build`."""
+    if not line.message.startswith(" + "):
+        say(f"  {line.message.strip()}")
 
 
 def _remember(path: Path, deployment: Deployment, phase: str) -> None:
@@ -62,10 +62,10 @@ def _report(deployment: Deployment, status: BuildStatus | None, *, as_json: bool
         give_json(_summary(deployment, status))
         return
     word = "deployed" if status is not None else "accepted"
-    say(f"{word} {deployment.name} as template {deployment.template_id}, build {deployment.build_id}, tags {', '.join(deployment.tags)}")
+    say(f"{word} {', '.join(f'{deployment.name}:{tag}' for tag in deployment.tags)} as build {deployment.build_id} of template:")
+    give(deployment.template_id)
     follow_up = f'invoke {deployment.name} --input "hello"' if status is not None else f"logs --build {deployment.name}"
     say(f"next: ppio-sandbox-cli agent {follow_up}")
-    give(deployment.template_id)
 
 
 def _fail(deployment: Deployment, status: BuildStatus, *, as_json: bool) -> None:
@@ -86,8 +86,3 @@ def _summary(deployment: Deployment, status: BuildStatus | None) -> dict[str, ob
         "phase": status.phase if status is not None else "pending",
         "reason": reason.model_dump() if reason is not None else None,
     }
-
-
-def _spinner(text: str) -> AbstractContextManager[object]:
-    console = people()
-    return console.status(text) if console.is_terminal else nullcontext()

@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+    from contextlib import AbstractContextManager
 
     from rich.console import Console
 
@@ -37,11 +40,22 @@ class UsageError(Exception):
     """What was asked for cannot be done as it was asked; the message is a sentence for people."""
 
 
+@cache
 def people() -> Console:
-    """Return the console for people; it keeps to `NO_COLOR`, and to plain text where standard error is no terminal."""
+    """Return the console for people, one for all: a line that is printed beside a spinner must know of it.
+
+    It keeps to `NO_COLOR`, wraps between words on a terminal, and leaves lines whole where standard error is none.
+    """
     from rich.console import Console  # noqa: PLC0415 (a command that prints nothing for people does not pay for it)
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False)
+    console.soft_wrap = not console.is_terminal
+    return console
+
+
+def waiting(text: str) -> AbstractContextManager[object]:
+    """Show people on a terminal that something is under way; elsewhere nothing."""
+    return people().status(text) if sys.stderr.isatty() else nullcontext()
 
 
 def say(text: str) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ppio_sandbox.agent_runtime.client import AgentTemplate
     from sandkit.wire.templates import BuildLogEntry
 
+WIDE_COLUMNS = 100
+PIPE_COLUMNS = 1000
+"""A pipe has no width: nothing is cut off for it."""
+
 
 async def list_agents(tags: list[str] | None, name: str | None, *, as_json: bool) -> None:
     """Print the deployed agents, newest first."""
@@ -30,7 +34,8 @@ async def list_agents(tags: list[str] | None, name: str | None, *, as_json: bool
     if as_json:
         give_json([template.model_dump(mode="json", exclude_none=True) for template in found])
     elif found:
-        Console(highlight=False).print(_table(found))
+        console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
+        console.print(_table(found, with_description=console.width >= WIDE_COLUMNS))
     else:
         say("there are no agents yet: ppio-sandbox-cli agent init, then deploy")
 
@@ -68,11 +73,11 @@ async def build_log(template: str | None, *, as_json: bool) -> None:
 
 async def delete(template: str, *, yes: bool, as_json: bool) -> None:
     """Delete a template; people are asked first."""
-    if not yes and sys.stdin.isatty() and not typer.confirm(f"delete {template} with all of its builds?", err=True):
-        say("nothing was deleted")
-        return
     async with AgentRuntimeClient() as client:
         found = await client.get_template(template)
+        if not yes and sys.stdin.isatty() and not typer.confirm(f"delete {found.name} with all of its builds?", err=True):
+            say("nothing was deleted")
+            return
         await client.platform.perform(templates.delete_template(found.template_id))
     if as_json:
         give_json({"deleted": found.template_id, "name": found.name})
@@ -80,11 +85,13 @@ async def delete(template: str, *, yes: bool, as_json: bool) -> None:
         say(f"deleted {found.name} ({found.template_id})")
 
 
-def _table(found: Sequence[AgentTemplate]) -> Table:
+def _table(found: Sequence[AgentTemplate], *, with_description: bool) -> Table:
+    """Return one line for each; names and ids are whole, also where the terminal is too narrow for more."""
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "template", "version", "status", "updated", "description"):
-        table.add_column(column, no_wrap=column != "description")
+    columns = ("name", "template", "version", "status", "updated", "description")[: 6 if with_description else 5]
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis" if column == "description" else "fold")
     for item in found:
         cells = (item.name, item.template_id, item.version, item.status, f"{item.updated_at:%Y-%m-%d %H:%M}", item.description or "")
-        table.add_row(*[Text(cell) for cell in cells])
+        table.add_row(*[Text(cell) for cell in cells[: len(columns)]])
     return table
