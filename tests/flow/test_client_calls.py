@@ -190,8 +190,10 @@ async def test_a_session_can_be_named(platform: FakePlatform, client: AgentRunti
     platform.on("GET /sandboxes/i9", refused(404, "sandbox_not_found"))
     with pytest.raises(SessionNotFoundError):
         await client.invoke_agent("hello", "hi", sandbox_id="i9")
-    with pytest.raises(SessionNotFoundError):
+    with pytest.raises(ValueError, match=r"^Either sandbox_id or create_session=True must be provided$"):
         await client.invoke_agent("hello", "hi", create_session=False)
+    with pytest.raises(ValueError, match=r"^Either sandbox_id or create_session=True must be provided$"):
+        await client.invoke_agent_stream("hello", "hi", create_session=False)
 
 
 @pytest.mark.promise("client.one-pool")

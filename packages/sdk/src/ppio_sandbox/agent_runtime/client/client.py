@@ -155,7 +155,8 @@ class AgentRuntimeClient:
         `timeout` is in seconds, of the call.
 
         Raises:
-            SessionNotFoundError: the session named has ended or never was, or none is named and none may be made.
+            SessionNotFoundError: the session named has ended or never was.
+            ValueError: none is named and none may be made.
             InvocationError: the agent failed.
             AgentClientError: as `create_session` and `SandboxSession.invoke` raise.
         """
@@ -210,9 +211,7 @@ class AgentRuntimeClient:
                 raise SessionNotFoundError(f"there is no session {sandbox_id}", "sandbox_not_found", sandbox_id=sandbox_id)
             return session, False
         if not may_create:
-            raise SessionNotFoundError(
-                "create_session is False and no sandbox_id is given: there is no session to call", "sandbox_not_found"
-            )
+            raise ValidationError("Either sandbox_id or create_session=True must be provided", "bad_request")
         return await self.create_session(template_id), True
 
     async def _chunks(self, template_id: str, request: AnyRequest, may_create: bool, sandbox_id: str | None) -> Opening:
