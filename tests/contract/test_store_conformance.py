@@ -12,7 +12,7 @@ from sandyard.store.conformance import CASES, run_case
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.anyio, pytest.mark.promise("store.conditional_change", "store.builds_and_tags")]
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("store.conditional_change", "store.builds_and_tags", "store.forgets")]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -122,13 +122,16 @@ async def test_a_full_disk_refuses_the_upload_and_the_platform_goes_on(tmp_path:
         await anyio.run_process(["umount", str(disk)])
 
 
-@pytest.mark.promise("build.restart")
+@pytest.mark.promise("build.swept")
 async def test_what_a_killed_server_left_of_an_upload_is_swept_away(tmp_path: Path) -> None:
     async with Platform(tmp_path / "data") as platform:
         kept = await platform.deploy(write_agent(tmp_path / "echo"))
         await platform.kill9()
         await anyio.Path(platform.data_dir / "builds" / "bhalf" / "app").mkdir(parents=True)
+        packages = anyio.Path(platform.data_dir / "blobs" / "packages")
+        await (packages / "bhalf.tar.gz").write_bytes(b"stored, but no row says so")
         await platform.start()
         assert [path.name async for path in anyio.Path(platform.data_dir / "builds").iterdir()] == [kept["buildID"]]
+        assert [path.name async for path in packages.iterdir()] == [f"{kept['buildID']}.tar.gz"]
         sandbox = await platform.create("echo")
         assert (await platform.call(sandbox)).status_code == 200

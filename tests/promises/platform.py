@@ -31,6 +31,7 @@ PROMISES = [
     ("build.failures", "issue 2 §3", "A failed build says why, shows its last lines and leaves the deployed build in place."),
     ("build.delete", "issue 2 §4", "A template is deleted with its builds, once no sandbox of it lives."),
     ("build.restart", "issue 2 §6", "A build that a killed server left is built by the next one."),
+    ("build.swept", "issue 2 §6", "An upload that a killed server left half done leaves neither directory nor package."),
     (
         "serve.first-start",
         "issue 2 §3",

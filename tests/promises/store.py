@@ -7,6 +7,7 @@ PROMISES = [
     ("store.acknowledged_rows_survive", "issue 2 §6", "A row that was acknowledged survives kill -9 of the server."),
     ("store.full_disk", "issue 2 §6", "A full disk under the data directory is a clear error, and nothing is half written."),
     ("store.conditional_change", "issue 2 §3", "Of several changes that race for one row, exactly one wins."),
+    ("store.forgets", "issue 2 §6", "Sandboxes that ended are forgotten a week after their time: the database does not grow for ever."),
     ("store.newer_database", "issue 2 §3", "A database of a newer program is refused with a sentence that says so."),
     ("store.builds_and_tags", "issue 2 §3", "Tags of a build move to it in the moment in which it is deployed, not before."),
     ("store.blobs_whole", "issue 2 §3", "A package is stored whole or not at all, in constant memory."),

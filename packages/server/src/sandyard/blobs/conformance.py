@@ -119,9 +119,19 @@ async def deleting_may_be_repeated(blobs: Blobs) -> None:
 
 
 @_case
+async def keys_are_listed_below_a_prefix(blobs: Blobs) -> None:
+    assert list(await blobs.keys("a")) == []
+    for key in ("a/b", "a/c/d", "ab/c", "b"):
+        await blobs.put(key, stream([b"x"]))
+    assert sorted(await blobs.keys("a")) == ["a/b", "a/c/d"]
+    await blobs.delete("a/b")
+    assert list(await blobs.keys("a")) == ["a/c/d"]
+
+
+@_case
 async def keys_that_are_no_keys_are_refused(blobs: Blobs) -> None:
     for key in BAD_KEYS:
-        for verb in (blobs.put(key, stream([b"x"])), content(blobs, key), blobs.delete(key)):
+        for verb in (blobs.put(key, stream([b"x"])), content(blobs, key), blobs.delete(key), blobs.keys(key)):
             await _raises(ValueError, verb)
 
 

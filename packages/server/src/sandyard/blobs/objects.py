@@ -12,7 +12,7 @@ from obstore.store import LocalStore, MemoryStore
 from sandyard.domain.errors import BlobMissing, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 CHUNK = 1024 * 1024
@@ -92,6 +92,19 @@ class ObjectBlobs:
             return
         except (OSError, BaseError) as error:
             raise _unavailable(error) from error
+
+    async def keys(self, prefix: str) -> Sequence[str]:
+        """Return the keys below `prefix`, in no order.
+
+        Raises:
+            ValueError: as `put`.
+            StoreUnavailable: they cannot be read.
+        """
+        try:
+            listed = await obstore.list(self._store, _checked(prefix)).collect_async()
+        except (OSError, BaseError) as error:
+            raise _unavailable(error) from error
+        return [entry["path"] for entry in listed]
 
 
 class _Counted:

@@ -145,11 +145,11 @@ class Sandboxes:
             row = await self._living(owner, sandbox_id)
             raise ApiError(CONFLICT, f"The sandbox {row.id} is {row.state.value}; its time runs when it is resumed")
 
-    async def output(self, owner: str, sandbox_id: str) -> str:
-        """Return what the agent printed last (up to 256 KiB)."""
+    async def output(self, owner: str, sandbox_id: str) -> tuple[str, float]:
+        """Return what the agent printed last (up to 256 KiB), and when its sandbox was started (Unix seconds)."""
         row = await self._living(owner, sandbox_id)
         data, _ = await self._context.supervision.output(row.id)
-        return data.decode(errors="replace")
+        return data.decode(errors="replace"), row.created_at
 
     async def _create(self, owner: str, wanted: NewSandbox) -> SandboxView:
         template, build = await self._templates.resolve(owner, wanted.template)

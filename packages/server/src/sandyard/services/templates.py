@@ -40,6 +40,7 @@ PENDING = "pending"
 """The name that `Wakes` wakes when a build waits for a builder."""
 _FINISHED = (BuildState.DEPLOYED, BuildState.FAILED)
 _LAST_LINES = 40
+_PACKAGES = "packages"
 _CHUNK = 256 * 1024
 
 
@@ -180,9 +181,11 @@ class Templates:
                 await news.wait()
 
     async def sweep(self) -> None:
-        """Remove the directories of uploads that a killed server left without a row; call it before anyone may upload."""
-        known = {build.id for build in await self._store.builds.list()}
-        await anyio.to_thread.run_sync(_remove_others, self._settings.data_dir / "builds", known)
+        """Remove the directories and packages that a killed server left without a row; call it before anyone may upload."""
+        builds = await self._store.builds.list()
+        await anyio.to_thread.run_sync(_remove_others, self._settings.data_dir / "builds", {build.id for build in builds})
+        for package in set(await self._blobs.keys(_PACKAGES)) - {build.package for build in builds}:
+            await self._blobs.delete(package)
 
     async def _receive(self, home: Path, body: AsyncIterator[bytes]) -> AgentConfig:
         await anyio.Path(home).mkdir(parents=True)
@@ -192,7 +195,7 @@ class Templates:
         return await anyio.to_thread.run_sync(unpack, archive, home / "app", bounds)
 
     async def _enter(self, owner: str, build_id: str, config: AgentConfig, tags: tuple[str, ...], home: Path) -> tuple[Template, Build]:
-        package = f"packages/{build_id}.tar.gz"
+        package = f"{_PACKAGES}/{build_id}.tar.gz"
         archive = home / "package.tar.gz"
         await self._blobs.put(package, _chunks(archive))
         archive.unlink()

@@ -141,6 +141,18 @@ async def sandboxes_are_listed_newest_first_in_pages(store: Store) -> None:
 
 
 @_case
+async def what_ended_long_ago_is_forgotten(store: Store) -> None:
+    for number, state in enumerate(SandboxState):
+        await store.sandboxes.add(a_sandbox(number, state=state, ends_at=100.0))
+        await store.sandboxes.add(a_sandbox(number + 10, state=state, ends_at=200.0))
+    assert await store.sandboxes.forget(200.0) == 2
+    left = await store.sandboxes.list()
+    assert [row.state for row in left if row.ends_at < 200.0] == [state for state in reversed(SandboxState) if not state.final]
+    assert len(left) == 2 * len(SandboxState) - 2
+    assert await store.sandboxes.forget(200.0) == 0
+
+
+@_case
 async def sandboxes_are_listed_by_state(store: Store) -> None:
     for number, state in enumerate(SandboxState):
         await store.sandboxes.add(a_sandbox(number, state=state))

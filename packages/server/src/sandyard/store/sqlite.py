@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.templates import BuildState
 from sandyard.store.connection import MEMORY, connect, migrate
 from sandyard.store.rows import BUILDS, KEYS, LOG_LINES, SANDBOXES, TEMPLATES
@@ -58,6 +59,11 @@ class SqliteSandboxes(_Rows):
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         rest = f"{where} ORDER BY created_at DESC, rowid DESC LIMIT ?"
         return await self._reader.do(lambda db: SANDBOXES.all(db, rest, [*values, limit]))
+
+    async def forget(self, before: float) -> int:
+        final = [state.value for state in SandboxState if state.final]
+        sql = f"DELETE FROM sandboxes WHERE ends_at < ? AND state IN ({', '.join('?' * len(final))})"  # noqa: S608 (only places)
+        return await self._writer.do(lambda db: db.execute(sql, (before, *final)).rowcount)
 
 
 class SqliteTemplates(_Rows):

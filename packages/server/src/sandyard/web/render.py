@@ -67,9 +67,12 @@ def sandbox_detail(view: SandboxView, *, token: bool) -> SandboxDetail:
     )
 
 
-def sandbox_logs(text: str, now: float) -> SandboxLogs:
-    """Return the agent's output as lines; the platform does not know when each was printed, so all bear the time of asking."""
-    at = when(now)
+def sandbox_logs(text: str, started_at: float) -> SandboxLogs:
+    """Return the agent's output as lines.
+
+    The platform does not know when each was printed. The protocol demands a time: all bear the sandbox's start, before which none was.
+    """
+    at = when(started_at)
     lines = text.splitlines()
     entries: list[dict[str, Any]] = [{"timestamp": at.isoformat(), "message": line, "level": "info", "fields": {}} for line in lines]
     return SandboxLogs(logs=[SandboxLog(timestamp=at, line=line) for line in lines], log_entries=entries)

@@ -115,7 +115,7 @@ async def resume(sandbox_id: str, owner: Owner, services: Services, body: Annota
 @router.get("/v2/sandboxes/{sandbox_id}/logs", include_in_schema=False)
 async def logs(sandbox_id: str, owner: Owner, services: Services) -> SandboxLogs:
     """Return what the agent printed last."""
-    return render.sandbox_logs(await services.sandboxes.output(owner, sandbox_id), services.clock.now())
+    return render.sandbox_logs(*await services.sandboxes.output(owner, sandbox_id))
 
 
 def _check(body: CreateSandbox, services: Services) -> None:
