@@ -357,7 +357,7 @@ async def test_wrong_usage_is_code_2(cli: Cli, platform: FakePlatform, options: 
 async def test_without_a_key_or_a_platform_the_sentence_says_what_to_run(tmp_path: Path) -> None:
     ended = await Cli(tmp_path, {})("list")
     assert (ended.code, 'eval "$(sandyard env)"' in ended.err, ended.out) == (3, True, "")
-    ended = await Cli(tmp_path, {"PPIO_API_KEY": "sk-x", "PPIO_API_URL": "http://127.0.0.1:1"})("list")
+    ended = await Cli(tmp_path, {"PPIO_API_KEY": "sk-example", "PPIO_API_URL": "http://127.0.0.1:1"})("list")
     assert (ended.code, "cannot connect to http://127.0.0.1:1" in ended.err) == (1, True)
 
 

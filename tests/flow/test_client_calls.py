@@ -48,7 +48,7 @@ async def platform():
 @pytest.fixture
 async def client(platform: FakePlatform):
     config = ClientConfig(sandbox_url=platform.url, retry_delay=0.01)
-    async with AgentRuntimeClient("sk-test", platform.url, config=config) as made:
+    async with AgentRuntimeClient("sk-testing", platform.url, config=config) as made:
         yield made
 
 
@@ -64,7 +64,7 @@ async def test_a_call_reaches_the_agents_port_with_the_sandboxes_token_only(plat
     assert (response.result, response["result"], response.status, response.duration) == ("hello", "hello", "success", 0.5)
     (asked,) = platform.asked("POST /invocations")
     assert (asked.headers["ppio-sandbox-id"], asked.headers["ppio-sandbox-port"], asked.headers["x-access-token"]) == ("i1", "8080", TOKEN)
-    assert "sk-test" not in str(asked.headers)
+    assert "sk-testing" not in str(asked.headers)
 
 
 @pytest.mark.promise("client.request-forms")

@@ -61,7 +61,7 @@ async def platform():
 @pytest.fixture
 async def client(platform: FakePlatform):
     config = ClientConfig(sandbox_url=platform.url, retry_delay=0.01)
-    async with AgentRuntimeClient("sk-test", platform.url, config=config) as made:
+    async with AgentRuntimeClient("sk-testing", platform.url, config=config) as made:
         yield made
 
 
@@ -78,18 +78,51 @@ def test_without_a_key_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("PPIO_API_KEY", raising=False)
     with pytest.raises(AuthenticationError, match=re.escape('eval "$(sandyard env)"')):
         AgentRuntimeClient()
-    with pytest.raises(AuthenticationError):
-        AuthManager("sk-with a space")
+    with pytest.raises(AuthenticationError, match=r"^API Key is required"):
+        AuthManager()
+
+
+@pytest.mark.promise("client.key-format")
+@pytest.mark.parametrize("key", ["1234567", " ", "\n \t", "sk-with a space", "sk-ключик"])
+def test_what_can_be_no_key_is_refused_and_the_old_one_stays(key: str):
+    with pytest.raises(AuthenticationError, match=r"^Invalid API Key format"):
+        AuthManager(key)
+    auth = AuthManager("sk-argument")
+    with pytest.raises(AuthenticationError, match=r"^Invalid API Key format"):
+        auth.update_api_key(key)
+    with pytest.raises(AuthenticationError, match=r"^API Key is required"):
+        auth.update_api_key("")
+    assert auth.api_key == "sk-argument"
+    assert auth.validate_credentials() is True
 
 
 @pytest.mark.promise("client.key")
 def test_the_key_comes_from_the_argument_or_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PPIO_API_KEY", "sk-environment")
-    assert AuthManager().get_auth_headers() == {"Authorization": "Bearer sk-environment"}
+    assert AuthManager().api_key == "sk-environment"
     auth = AuthManager("sk-argument")
     assert auth.api_key == "sk-argument"
-    assert auth.validate_credentials()
     assert "argument" not in repr(auth)
+
+
+@pytest.mark.promise("client.auth-headers")
+async def test_the_headers_are_the_callers_own_and_can_be_awaited():
+    auth = AuthManager("sk-argument")
+    headers = auth.get_auth_headers()
+    assert headers == {"Authorization": "Bearer sk-argument", "Content-Type": "application/json"}
+    headers.clear()
+    assert await auth.get_auth_headers() == {"Authorization": "Bearer sk-argument", "Content-Type": "application/json"}
+    auth.update_api_key("sk-another")
+    await auth.refresh_token()
+    assert auth.get_auth_headers()["Authorization"] == "Bearer sk-another"
+
+
+@pytest.mark.promise("client.key-format")
+async def test_a_renewed_key_is_the_one_that_is_sent(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("GET /templates", answers([]))
+    client.auth_manager.update_api_key("sk-another")
+    await client.list_templates()
+    assert platform.seen[-1].headers["authorization"] == "Bearer sk-another"
 
 
 @pytest.mark.promise("client.addresses")
@@ -104,13 +137,13 @@ async def test_addresses_come_from_the_environment(platform: FakePlatform, monke
 @pytest.mark.promise("client.addresses")
 def test_the_ingress_is_found_beside_the_platform(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("PPIO_SANDBOX_URL", raising=False)
-    client = AgentRuntimeClient("sk-test", "http://127.0.0.1:8800/")
+    client = AgentRuntimeClient("sk-testing", "http://127.0.0.1:8800/")
     here = Sandbox("i1", client.platform.addresses)
     assert (here.url(), here.get_host(8080)) == ("http://127.0.0.1:8801", "8080-i1.localhost:8801")
     named = Sandbox("i1", client.platform.addresses, domain="box.example")
     assert (named.url(), named.get_host(80)) == ("http://8080-i1.box.example", "80-i1.box.example")
     with pytest.raises(ValidationError, match="is no address of a platform"):
-        AgentRuntimeClient("sk-test", "platform.example")
+        AgentRuntimeClient("sk-testing", "platform.example")
 
 
 # --- creating
@@ -121,7 +154,7 @@ async def test_a_session_is_made_from_a_template(platform: FakePlatform, client:
     session = await client.create_session("hello:v2", timeout_seconds=60, config=SandboxConfig(env_vars={"A": "b"}))
     (asked,) = platform.asked("POST /sandboxes")
     assert (asked.json["templateID"], asked.json["timeout"], asked.json["envVars"]) == ("hello:v2", 60, {"A": "b"})
-    assert asked.headers["authorization"] == "Bearer sk-test"
+    assert asked.headers["authorization"] == "Bearer sk-testing"
     assert re.fullmatch("[a-z0-9-]{1,255}", asked.headers["idempotency-key"])
     assert (session.sandbox_id, session.session_id, session.sandbox.id) == ("i1", "i1", "i1")
     assert (session.template_id, session.status, session.is_active, session.is_paused) == (TEMPLATE_ID, SessionStatus.ACTIVE, True, False)
@@ -199,7 +232,7 @@ async def test_what_may_have_happened_is_not_tried_again(platform: FakePlatform,
 async def test_creation_has_a_deadline(platform: FakePlatform):
     platform.on("POST /sandboxes", never)
     config = ClientConfig(sandbox_url=platform.url, create_timeout=0.05)
-    async with AgentRuntimeClient("sk-test", platform.url, config=config) as client:
+    async with AgentRuntimeClient("sk-testing", platform.url, config=config) as client:
         with pytest.raises(SandboxCreationError) as caught:
             await client.create_session("hello")
     assert caught.value.error_code == "timeout"
@@ -218,7 +251,7 @@ async def test_what_cannot_be_honoured_is_refused_and_not_ignored(client: AgentR
 
 @pytest.mark.promise("client.network-errors")
 async def test_no_platform_is_a_network_error():
-    async with AgentRuntimeClient("sk-test", "http://127.0.0.1:1") as client:
+    async with AgentRuntimeClient("sk-testing", "http://127.0.0.1:1") as client:
         with pytest.raises(NetworkError, match=r"cannot connect to http://127\.0\.0\.1:1"):
             await client.create_session("hello")
 
@@ -283,7 +316,7 @@ async def test_all_sessions_means_those_of_this_client(platform: FakePlatform, c
 
 @pytest.mark.promise("client.close")
 async def test_leaving_the_client_leaves_sessions_alive(platform: FakePlatform):
-    async with AgentRuntimeClient("sk-test", platform.url) as client:
+    async with AgentRuntimeClient("sk-testing", platform.url) as client:
         await client.create_session("hello")
     assert platform.asked("DELETE /sandboxes/i1") == []
 

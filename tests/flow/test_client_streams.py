@@ -36,7 +36,7 @@ async def platform():
 
 @pytest.fixture
 async def client(platform: FakePlatform):
-    async with AgentRuntimeClient("sk-test", platform.url, config=ClientConfig(sandbox_url=platform.url, timeout=5)) as made:
+    async with AgentRuntimeClient("sk-testing", platform.url, config=ClientConfig(sandbox_url=platform.url, timeout=5)) as made:
         yield made
 
 

@@ -7,6 +7,12 @@ PROMISES = [
         "The API key is the argument, else PPIO_API_KEY, else an error that says what to do; it is never shown.",
     ),
     (
+        "client.key-format",
+        "issue 3 §3",
+        "What can be no key is refused with its own sentence, also by update_api_key, which keeps the old one.",
+    ),
+    ("client.auth-headers", "seed-resolutions 15", "get_auth_headers gives a dict of the caller's own, which can also be awaited."),
+    (
         "client.addresses",
         "issue 2 §4",
         "Both planes' addresses come from arguments, configuration or the environment; the ingress is found without.",

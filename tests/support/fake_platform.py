@@ -94,7 +94,7 @@ class FakePlatform:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PPIO_API_KEY": "sk-test", "PPIO_API_URL": self.url, "PPIO_SANDBOX_URL": self.url}
+        return {"PPIO_API_KEY": "sk-testing", "PPIO_API_URL": self.url, "PPIO_SANDBOX_URL": self.url}
 
     def on(self, route: str, *answers: Answer) -> None:
         """Say how `route` ("POST /sandboxes") is answered."""

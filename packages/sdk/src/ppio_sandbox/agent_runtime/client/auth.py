@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any, Self
 
 from ppio_sandbox.agent_runtime.client.exceptions import AuthenticationError
 
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 API_KEY_VARIABLE = "PPIO_API_KEY"
+SHORTEST_KEY = 8
+
+
+class AuthHeaders(dict[str, str]):
+    """Headers that can also be awaited, which gives the headers themselves (seed-resolutions 15)."""
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self
+        yield  # makes this a generator, which has nothing to wait for
 
 
 class AuthManager:
-    """Holds the API key and renders it as a header (seed 001 §4.3)."""
+    """Holds the API key and renders it as headers (seed 001 §4.3)."""
 
     def __init__(self, api_key: str | None = None) -> None:
         """Take the key, or else the environment's `PPIO_API_KEY`.
 
         Raises:
-            AuthenticationError: there is neither, or it can be no key.
+            AuthenticationError: there is neither ("API Key is required"), or it can be no key ("Invalid API Key format").
         """
-        key = (api_key if api_key is not None else os.environ.get(API_KEY_VARIABLE, "")).strip()
-        if not key:
-            raise AuthenticationError(
-                f'no API key: pass api_key=… or set {API_KEY_VARIABLE} (with a local platform: eval "$(sandyard env)")',
-                "api_key_missing",
-            )
-        if not _presentable(key):
-            raise AuthenticationError("the API key holds spaces or characters that no key has", "api_key_malformed")
-        self._api_key = key
+        self._api_key = _checked(api_key if api_key is not None else os.environ.get(API_KEY_VARIABLE, ""))
+
+    def update_api_key(self, api_key: str) -> None:
+        """Use another key from the next request on.
+
+        Raises:
+            AuthenticationError: it can be no key; the old one stays.
+        """
+        self._api_key = _checked(api_key)
 
     def validate_credentials(self) -> bool:
-        """Whether a key is there and looks like one; only the platform knows whether it is valid."""
+        """Whether a key is there and looks like one; only the platform knows whether it is valid. Never raises."""
         return _presentable(self._api_key)
 
-    def get_auth_headers(self) -> dict[str, str]:
-        """Return `{"Authorization": "Bearer <key>"}`."""
+    def get_auth_headers(self) -> AuthHeaders:
+        """Return `Authorization` (`Bearer <key>`) and `Content-Type` (JSON), as a dict of the caller's own; it can also be awaited."""
+        return AuthHeaders({**self.credentials(), "Content-Type": "application/json"})
+
+    def credentials(self) -> dict[str, str]:
+        """Return the headers that say who is calling, and nothing about a body."""
         return {"Authorization": f"Bearer {self._api_key}"}
+
+    async def refresh_token(self) -> None:
+        """Do nothing: an API key does not expire (seed 002 §4.4 foresees credentials that do)."""
 
     @property
     def api_key(self) -> str:
@@ -44,5 +64,19 @@ class AuthManager:
         return "AuthManager(api_key=…)"
 
 
-def _presentable(key: str) -> bool:
-    return key.isascii() and key.isprintable() and " " not in key
+def _checked(api_key: str) -> str:
+    if not api_key:
+        raise AuthenticationError(
+            f'API Key is required: pass api_key=… or set {API_KEY_VARIABLE} (with a local platform: eval "$(sandyard env)")',
+            "api_key_missing",
+        )
+    key = api_key.strip() if isinstance(api_key, str) else api_key  # pyright: ignore[reportUnnecessaryIsInstance] (callers without types)
+    if not _presentable(key):
+        raise AuthenticationError(
+            f"Invalid API Key format: a key has at least {SHORTEST_KEY} characters, and no spaces in it", "api_key_malformed"
+        )
+    return key
+
+
+def _presentable(key: object) -> bool:
+    return isinstance(key, str) and len(key) >= SHORTEST_KEY and key.isascii() and key.isprintable() and " " not in key

@@ -96,7 +96,7 @@ class Platform:
 
     def addressed(self, request: Request) -> Request:
         """Return a control-plane request with its address and the caller's credentials."""
-        return request.to(self.addresses.api, self._auth.get_auth_headers())
+        return request.to(self.addresses.api, self._auth.credentials())
 
     async def aclose(self) -> None:
         await self._sender.aclose()
