@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar, cast
 
 import typer
 
@@ -252,8 +253,19 @@ def _log_to_stderr() -> None:
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Lossy())),
     )
+
+
+class _Lossy:
+    """Standard error for log lines. One that cannot be written (full disk, reader gone) is lost; the server is not."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), text.encode(errors="backslashreplace"))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def _entries(values: list[str] | None) -> tuple[str, ...]:

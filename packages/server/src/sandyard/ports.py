@@ -62,6 +62,13 @@ class Supervision(Protocol):
         """Yield each sandbox that ended without `stop`, as it happens. One consumer."""
         ...
 
+    async def ended(self, sandbox_id: str) -> Exited | None:
+        """Return how a sandbox ended without `stop`, or None if that is not known (any more).
+
+        What `Backend.list` leaves out because it ended by itself, also under an earlier server, is known here by then.
+        """
+        ...
+
     async def output(self, sandbox_id: str, offset: int = 0) -> tuple[bytes, int]:
         """Return what the sandbox's command printed since `offset`, and the offset after it.
 

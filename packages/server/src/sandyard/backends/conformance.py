@@ -242,6 +242,7 @@ async def an_exit_is_told_once_and_for_all(subject: Subject) -> None:
     exited = await _exit_after(subject, subject.exchange(sandbox, "/exit/3"))
     assert (exited.sandbox_id, exited.exit_code) == (sandbox, 3)
     assert await subject.living() == {}
+    assert await subject.backend.ended(sandbox) == exited
     await _refused(subject.backend.connect(sandbox, AGENT_PORT), SandboxGone)
     await subject.backend.stop(sandbox)
 

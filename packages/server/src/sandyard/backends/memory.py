@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sandyard.backends.ends import Ends
 from sandyard.backends.memory_agent import AgentThread, Ending
 from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
 from sandyard.domain.sandboxes import Isolation
@@ -58,7 +59,7 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self._sandboxes: dict[str, _Sandbox] = {}
-        self._exits: asyncio.Queue[Exited] = asyncio.Queue()
+        self._ends = Ends()
 
     async def open(self) -> None:
         """Nothing to adopt: agents die with their server."""
@@ -75,7 +76,7 @@ class MemoryBackend:
     async def start(self, spec: SandboxSpec) -> Started:
         """As `ports.Backend.start`. A spec without `ready_port` succeeds at once: nothing is run."""
         if spec.ready_port is None:
-            self._exits.put_nowait(Exited(sandbox_id=spec.sandbox_id, reason="The command exited with code 0", exit_code=0))
+            self._ends.put(Exited(sandbox_id=spec.sandbox_id, reason="The command exited with code 0", exit_code=0))
             return Started(sandbox_id=spec.sandbox_id, isolation=ISOLATION)
         if spec.sandbox_id in self._sandboxes:
             raise BackendUnavailable(f"The sandbox {spec.sandbox_id} runs already")
@@ -144,8 +145,12 @@ class MemoryBackend:
 
     async def exits(self) -> AsyncIterator[Exited]:
         """As `ports.Supervision.exits`."""
-        while True:
-            yield await self._exits.get()
+        async for exited in self._ends.told():
+            yield exited
+
+    async def ended(self, sandbox_id: str) -> Exited | None:
+        """As `ports.Supervision.ended`."""
+        return self._ends.get(sandbox_id)
 
     async def output(self, sandbox_id: str, offset: int = 0) -> tuple[bytes, int]:  # noqa: ARG002 (the port's signature)
         """Nothing: what an agent prints cannot be told from what the server prints."""
@@ -195,14 +200,14 @@ class MemoryBackend:
         def report(ending: Ending) -> None:
             if self._sandboxes.get(sandbox_id) is sandbox:
                 self._forget(sandbox_id)
-                self._exits.put_nowait(_exited(sandbox_id, ending))
+                self._ends.put(_exited(sandbox_id, ending))
 
         sandbox.agent.ended.add_done_callback(ended)
 
     def _expire(self, sandbox_id: str, sandbox: _Sandbox) -> None:
         self._forget(sandbox_id)
         sandbox.agent.end()
-        self._exits.put_nowait(Exited(sandbox_id=sandbox_id, reason="The sandbox reached the end of its time"))
+        self._ends.put(Exited(sandbox_id=sandbox_id, reason="The sandbox reached the end of its time"))
 
     def _forget(self, sandbox_id: str) -> _Sandbox | None:
         sandbox = self._sandboxes.pop(sandbox_id, None)

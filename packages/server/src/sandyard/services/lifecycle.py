@@ -12,7 +12,7 @@ import anyio
 import structlog
 
 from sandyard.catalog import Route
-from sandyard.domain.errors import BackendError, SandboxGone, StartFailed
+from sandyard.domain.errors import BackendError, SandboxGone, StartFailed, StoreError
 from sandyard.domain.sandboxes import Sandbox, SandboxState
 from sandyard.services.locks import Locks
 
@@ -30,6 +30,8 @@ PAUSED_SECONDS = 24 * 3600.0
 KEEPER_GRACE = 2.0
 """Seconds that the back end's own timer is behind ours: it is for the time when no server runs."""
 _CLEANUP_SECONDS = 30.0
+_RETRY_SECONDS = 5.0
+"""After an end that could not be noted or carried out: the disk may be full, the keeper may be being replaced."""
 _log = structlog.get_logger("sandyard.lifecycle")
 
 
@@ -157,24 +159,31 @@ class Lifecycle:
         """Take note of a sandbox that ended by itself."""
         try:
             await self.end(exited.sandbox_id, SandboxState.FAILED, exited.reason, exited)
-        except BackendError as error:
+        except (BackendError, StoreError) as error:
             _log.warning("a sandbox that ended could not be cleared away", sandbox=exited.sandbox_id, error=str(error))
+            self._deadlines.put(exited.sandbox_id, self._clock.now() + _RETRY_SECONDS)
 
     async def due(self, sandbox_id: str) -> None:
-        """Pause or kill a sandbox whose time is up; put the deadline off where it was moved meanwhile."""
+        """Pause or kill a sandbox whose time is up, note the end of one that has ended; put off what is not due yet."""
+        try:
+            await self._due(sandbox_id)
+        except (BackendError, StoreError) as error:
+            _log.warning("a time-out could not be carried out", sandbox=sandbox_id, error=str(error))
+            self._deadlines.put(sandbox_id, self._clock.now() + _RETRY_SECONDS)
+
+    async def _due(self, sandbox_id: str) -> None:
         row = await self._rows.get(sandbox_id)
         if row is None or row.state.final:
             return
-        if row.ends_at > self._clock.now():
+        exited = await self._supervision.ended(sandbox_id)
+        if exited is not None:
+            await self.end(sandbox_id, SandboxState.FAILED, exited.reason, exited)
+        elif row.ends_at > self._clock.now():
             self._deadlines.put(sandbox_id, row.ends_at)
-            return
-        try:
-            if row.state is SandboxState.RUNNING and row.on_timeout == "pause":
-                await self.pause(sandbox_id)
-            else:
-                await self.end(sandbox_id, SandboxState.STOPPED, "Its time was up")
-        except BackendError as error:
-            _log.warning("a time-out could not be carried out", sandbox=sandbox_id, error=str(error))
+        elif row.state is SandboxState.RUNNING and row.on_timeout == "pause":
+            await self.pause(sandbox_id)
+        else:
+            await self.end(sandbox_id, SandboxState.STOPPED, "Its time was up")
 
     async def _started(self, started: Started, seconds: float) -> Sandbox:
         ends_at = self._clock.now() + seconds

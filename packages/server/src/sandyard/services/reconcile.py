@@ -85,7 +85,9 @@ class Reconciler:
         backend = self._context.backend
         match action.verb:
             case "fail":
-                await self._lifecycle.end(action.sandbox_id, SandboxState.FAILED, action.reason)
+                exited = await self._context.supervision.ended(action.sandbox_id)
+                reason = action.reason if exited is None else exited.reason
+                await self._lifecycle.end(action.sandbox_id, SandboxState.FAILED, reason, exited)
             case "stop":
                 await backend.stop(action.sandbox_id)
             case "freeze":

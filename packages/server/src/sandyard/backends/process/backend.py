@@ -16,6 +16,7 @@ import anyio
 import structlog
 
 from sandkit.guest import output as output_file
+from sandyard.backends.ends import Ends
 from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
 from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Started
 
@@ -63,7 +64,7 @@ class ProcessBackend:
         self._detach = detach_egress
         self._isolation: Literal["full", "none"] = isolation
         self._known: dict[str, _Known] = {}
-        self._ends: asyncio.Queue[Exited] = asyncio.Queue()
+        self._ends = Ends()
         self._outputs: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: client.KeeperClient | None = None
@@ -197,7 +198,8 @@ class ProcessBackend:
         known = self._expect(spec)
         try:
             isolation, listener = await self._launch(spec)
-            self._attach_listener(spec.sandbox_id, listener.detach(), spec.egress)
+            if listener is not None:
+                self._attach_listener(spec.sandbox_id, listener, spec.egress)
             if spec.ready_port is not None:
                 await self._until_listening(spec, known)
         except BaseException:
@@ -206,8 +208,8 @@ class ProcessBackend:
             raise
         return Started(sandbox_id=spec.sandbox_id, isolation=isolation)
 
-    async def _launch(self, spec: SandboxSpec) -> tuple[Isolation, socket.socket]:
-        """Have the keeper start it; return when its first process exists."""
+    async def _launch(self, spec: SandboxSpec) -> tuple[Isolation, int | None]:
+        """Have the keeper start it; return when its first process exists, with the listener of its way out unless it has ended since."""
         fields, config = requests.start(spec, self._isolation, self._output_path(spec.sandbox_id).parent)
         file = protocol.memory_file("config", config)
         try:
@@ -216,9 +218,7 @@ class ProcessBackend:
             raise BackendUnavailable("The sandbox was stopped while it was being started.") from error
         finally:
             os.close(file)
-        if not fds:
-            raise BackendUnavailable("The sandbox ended before its way out was made.")
-        return requests.isolation(reply["isolation"]), socket.socket(fileno=fds[0])
+        return requests.isolation(reply["isolation"]), next(iter(fds), None)
 
     async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
         assert known.heard is not None
@@ -272,8 +272,12 @@ class ProcessBackend:
 
     async def exits(self) -> AsyncIterator[Exited]:
         """See `ports.Supervision.exits`."""
-        while True:
-            yield await self._ends.get()
+        async for exited in self._ends.told():
+            yield exited
+
+    async def ended(self, sandbox_id: str) -> Exited | None:
+        """See `ports.Supervision.ended`. The keeper tells of ends before it answers "hello" and "list"."""
+        return self._ends.get(sandbox_id)
 
     async def output(self, sandbox_id: str, offset: int = 0) -> tuple[bytes, int]:
         """See `ports.Supervision.output`. The output of the sandboxes that ended last is kept."""
@@ -347,7 +351,7 @@ class ProcessBackend:
             waiting.set_result(event)
             return
         self._keep_output(sandbox_id)
-        self._ends.put_nowait(sentences.exited(sandbox_id, event, self._output_path(sandbox_id), event["subject"]))
+        self._ends.put(sentences.exited(sandbox_id, event, self._output_path(sandbox_id), event["subject"]))
         self._drop(sandbox_id)
         self._spawn(self._forget(sandbox_id))
 
