@@ -76,6 +76,7 @@ class AsyncSender:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
         self._used_at = time.monotonic()
 
     async def send(self, request: Request, *, timeout: float) -> Reply:  # noqa: ASYNC109 (also a bound of each part)
@@ -98,7 +99,8 @@ class AsyncSender:
         await self._notice_closed()
         with _translated(request.url):
             async with asyncio.timeout(timeout):
-                response = await self._session().request(
+                session = await self._session()
+                response = await session.request(
                     request.method,
                     request.url,
                     headers=dict(request.headers),
@@ -112,10 +114,12 @@ class AsyncSender:
 
     async def aclose(self) -> None:
         """Close the pool of this event loop, and let go of the others."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        loop = asyncio.get_running_loop()
+        self._sessions.pop(loop, None)
+        closer = self._closers.pop(loop, None)
         self._let_go(list(self._sessions))
-        if session is not None:
-            await session.close()
+        if closer is not None:
+            await closer.aclose()
 
     def __del__(self) -> None:
         self._let_go(list(self._sessions))
@@ -128,24 +132,35 @@ class AsyncSender:
             await asyncio.sleep(0)  # and the connection taken out of the pool in the next
         self._used_at = now
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None:
             self._let_go([other for other in self._sessions if other.is_closed()])
             session = self._sessions[loop] = _new_session(self._limits)
+            closer = self._closers[loop] = _closing(session)
+            await anext(closer)
         return session
 
     def _let_go(self, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
         """Close the pools of loops that do not run here: a client that nobody closed is no reason to complain at exit."""
         for loop in loops:
             session = self._sessions.pop(loop)
+            self._closers.pop(loop, None)
             connector = session.connector
             session.detach()
             if connector is not None:
                 closing = connector.close()
                 with suppress(Exception):  # the first step closes; the rest would wait for a loop that does not run
                     next(iter(closing.__await__()))
+
+
+async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    """Close the session with its loop: a loop that ends (`asyncio.run`) first closes the asynchronous generators begun in it."""
+    try:
+        yield
+    finally:
+        await session.close()
 
 
 def _new_session(limits: Limits) -> aiohttp.ClientSession:
