@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
 import structlog
 
-from sandyard.domain.errors import BackendError, StartFailed
+from sandyard.domain.errors import BackendError, StartFailed, StoreError
 from sandyard.domain.specs import MEBIBYTE
 from sandyard.domain.templates import Build, BuildState
 from sandyard.services.ids import new_id
@@ -23,6 +23,7 @@ from sandyard.work.watching import BuildLog
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from sandyard.domain.specs import Exited, SandboxSpec
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 _PING_SECONDS = 15.0
 _CROSS = "\N{MULTIPLICATION SIGN}"
 _WATCH_SECONDS = 2.0
+_RETRY_SECONDS = 2.0
+_NOT_STORED = "The platform could not store anything while it built (its disk may be full); its operator's log says why"
 _log = structlog.get_logger("sandyard.builds")
+
+T = TypeVar("T")
 
 
 class BuildFailed(Exception):  # noqa: N818 (the state's word)
@@ -73,7 +78,7 @@ class Builder:
 
     async def _take(self, build: Build) -> None:
         try:
-            taken = await self._rows.change(build.id, [BuildState.PENDING], state=BuildState.BUILDING)
+            taken = await _insist(lambda: self._rows.change(build.id, [BuildState.PENDING], state=BuildState.BUILDING))
             if taken is not None:
                 await self._build(taken)
         except Exception:  # noqa: BLE001 (one build must not end the loop)
@@ -93,11 +98,14 @@ class Builder:
             await self._failed(build, log, f"The build did not end within {self._settings.build_timeout:.0f} seconds")
         except (BackendError, OSError) as failure:
             await self._failed(build, log, f"The platform could not build it: {failure}")
+        except StoreError as failure:
+            _log.warning("a build could not be noted", build=build.id, error=str(failure))
+            await self._failed(build, log, _NOT_STORED)
         except Exception:  # noqa: BLE001 (its owner hears of it, the log knows more)
             _log.exception("a build broke", build=build.id)
             await self._failed(build, log, "The platform could not build it; its log has more")
         else:
-            await log.say("Deployed")
+            await _insist(lambda: log.say("Deployed"))
             await self._finish(build, state=BuildState.DEPLOYED, dependencies=result.dependencies, size_bytes=result.size_bytes)
 
     async def _attempt(self, build: Build, log: BuildLog) -> _Installed:
@@ -123,6 +131,10 @@ class Builder:
                     tasks.start_soon(_watch_disk, home / "venv", ended, done)
                     outcome = await self._outcome(spec, ended)
                     done.set()
+            except ExceptionGroup as failures:
+                if failures.subgroup(StoreError) is None:
+                    raise
+                raise BuildFailed(_NOT_STORED) from failures
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._context.backend.stop(build.id)
@@ -165,21 +177,33 @@ class Builder:
                     await self._context.backend.stop(sandbox_id)
 
     async def _failed(self, build: Build, log: BuildLog, reason: str) -> None:
-        await log.say(reason, level="error")
         home = build_dir(self._settings, build.id)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
+        await _insist(lambda: log.say(reason, level="error"))
         await self._finish(build, state=BuildState.FAILED, reason=reason)
 
     async def _finish(self, build: Build, **fields: object) -> None:
-        await self._rows.change(build.id, [BuildState.BUILDING], finished_at=self._context.clock.now(), **fields)
+        await _insist(lambda: self._rows.change(build.id, [BuildState.BUILDING], finished_at=self._context.clock.now(), **fields))
         self._wakes.wake(build.id)
         _log.info("build ended", build=build.id, state=str(fields["state"]))
 
 
+async def _insist(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it until it is stored: a build whose end is not noted would be followed for ever."""
+    while True:
+        try:
+            return await act()
+        except StoreError as error:
+            _log.warning("a build could not be noted", error=str(error))
+            await anyio.sleep(_RETRY_SECONDS)
+
+
 def _explanation(exited: Exited) -> str:
-    """Pick the sentence that says why: uv marks it with "error:" or a cross; else how the sandbox ended."""
-    marked = [line.strip(f" {_CROSS}") for line in exited.output.splitlines() if line.lstrip().startswith(("error:", _CROSS))]
-    return marked[-1] if marked else exited.reason
+    """Pick the sentence that says why: uv marks it with "error:" or a cross, then what caused it; else how the sandbox ended."""
+    lines = [line.strip() for line in exited.output.splitlines()]
+    marked = [line.strip(f" {_CROSS}") for line in lines if line.startswith(("error:", _CROSS))]
+    causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
+    return ": ".join(marked[-1:] + causes[-1:]) if marked else exited.reason
 
 
 async def _watch_disk(venv: Path, ended: asyncio.Future[Exited], done: anyio.Event) -> None:

@@ -40,9 +40,9 @@ class BuildLog:
         ]
         lines = lines[: max(0, _MAX_LINES - self._number)]
         if lines:
+            await self._context.store.logs.append(self._build_id, lines)
             self._number += len(lines)
             self._last = lines[-1].message
-            await self._context.store.logs.append(self._build_id, lines)
             self._wakes.wake(self._build_id)
 
     async def complete(self, output: str) -> None:
