@@ -93,6 +93,15 @@ async def test_a_commands_end_and_output_are_told(made: Rig) -> None:
     assert await made.backend.output("job", 4) == (b"t\n", 6)
 
 
+@pytest.mark.promise("process.end_told")
+async def test_commands_that_end_at_once_are_told_all_the_same(made: Rig) -> None:
+    names = {f"job{number}" for number in range(12)}
+    await asyncio.gather(*(made.backend.start(made.spec(name, command=("/bin/true",), ready_port=None)) for name in names))
+    ends = [await ended(made.backend) for _ in names]
+    assert {exited.sandbox_id: exited.exit_code for exited in ends} == dict.fromkeys(names, 0)
+    assert made.listeners == {}
+
+
 @pytest.mark.promise("process.given_back")
 @pytest.mark.needs_root
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's sandboxes write as that user")

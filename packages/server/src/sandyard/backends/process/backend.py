@@ -20,7 +20,7 @@ from sandyard.backends.ends import Ends
 from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
 from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Started
 
-from . import client, protocol, records, requests, sentences
+from . import bytecode, client, protocol, records, requests, sentences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -84,6 +84,7 @@ class ProcessBackend:
         if self._isolation == "none":
             _log.warning("sandboxes are not isolated", hint="--isolation none is for development: agents can do what the server's user can")
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(bytecode.compile_guest)
         await self._connect(adopting=True)
         try:
             await self._check()
@@ -102,7 +103,8 @@ class ProcessBackend:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for known in self._known.values():
-            _close(known.listener)
+            if known.listener is not None:
+                known.listener.close()
         self._known.clear()
 
     async def shutdown(self) -> None:
@@ -181,7 +183,8 @@ class ProcessBackend:
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
                 _, listener = await self._launch(spec)
-                _close(listener)
+                if listener is not None:
+                    os.close(listener)
                 assert known.heard is not None
                 facts = await known.heard or {}
         except TimeoutError:
@@ -367,8 +370,12 @@ class ProcessBackend:
 
     def _attach_listener(self, sandbox_id: str, fd: int, policy: EgressPolicy) -> None:
         listener = socket.socket(fileno=fd)
+        known = self._known.get(sandbox_id)
+        if known is None:  # its end was heard first
+            listener.close()
+            return
         listener.setblocking(False)
-        self._known[sandbox_id].listener = listener.dup()
+        known.listener = listener.dup()
         self._attach(sandbox_id, listener, policy)
 
     def _drop(self, sandbox_id: str) -> None:
@@ -384,8 +391,3 @@ class ProcessBackend:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _close(sock: socket.socket | None) -> None:
-    if sock is not None:
-        sock.close()

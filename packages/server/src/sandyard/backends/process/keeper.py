@@ -305,8 +305,11 @@ class Keeper:
 
     def on_ended(self, sandbox: Sandbox) -> None:
         number = self._starting.pop(sandbox.record.sandbox_id, None)
-        if number is not None:
-            facts = sandbox.record.ended or {}
+        facts = sandbox.record.ended or {}
+        if number is not None and facts.get("reported"):  # so early that we never saw it live
+            self._answer(number, {"isolation": sandbox.record.isolation})
+            self._tell_end(sandbox)
+        elif number is not None:
             self._refuse(number, protocol.REFUSED, facts.get("errors") or facts.get("cause", ""))
             self._forget(sandbox)
         elif sandbox.record.sandbox_id in self._stopping or self._leaving is not None:

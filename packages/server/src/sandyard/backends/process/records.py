@@ -7,7 +7,10 @@ import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME = "record.json"
 OUTPUT = "output"
@@ -50,6 +53,23 @@ class Record:
         fresh = directory / f"{NAME}.new"
         fresh.write_text(json.dumps(asdict(self)))
         fresh.replace(directory / NAME)
+
+
+def begun(request: Mapping[str, Any], uid: int | None) -> Record:
+    """Return the record of a sandbox that is to be started as the keeper's `start` asks, without a process yet."""
+    planned = request["plan"]
+    return Record(
+        sandbox_id=request["sandbox"],
+        ends_at=request["ends_at"],
+        subject=request["subject"],
+        bare=planned["bare"],
+        outer=0,
+        outer_started=0,
+        uid=uid,
+        memory_bytes=request["limits"]["memory_bytes"],
+        give_back=tuple(tree["source"] for tree in planned["trees"] if tree["mode"] == "rw") if uid is not None else (),
+        policy=request["policy"],
+    )
 
 
 def read(directory: Path) -> Record | None:

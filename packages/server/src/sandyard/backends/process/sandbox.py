@@ -88,28 +88,14 @@ class Sandbox:
         Raises:
             OSError: the machine refused; nothing is left.
         """
-        sandbox_id, plan = request["sandbox"], request["plan"]
         host = around.host
-        limits = Limits(**request["limits"])
-        uid = host.uids.take() if host.uids and not plan["bare"] else None
-        record = records.Record(
-            sandbox_id=sandbox_id,
-            ends_at=request["ends_at"],
-            subject=request["subject"],
-            bare=plan["bare"],
-            outer=0,
-            outer_started=0,
-            uid=uid,
-            memory_bytes=limits.memory_bytes,
-            give_back=tuple(tree["source"] for tree in plan["trees"] if tree["mode"] == "rw") if uid is not None else (),
-            policy=request["policy"],
-        )
-        sandbox = cls(around, record, None)
+        uid = host.uids.take() if host.uids and not request["plan"]["bare"] else None
+        sandbox = cls(around, records.begun(request, uid), None)
         try:
             sandbox.directory.mkdir(mode=0o700)
             if host.cgroups.enforced or host.cgroups.can_freeze:
-                sandbox._group = host.cgroups.create(sandbox_id, limits)
-            sandbox._fork(plan, config, alone=alone)
+                sandbox._group = host.cgroups.create(sandbox.record.sandbox_id, Limits(**request["limits"]))
+            sandbox._fork(request["plan"], config, alone=alone)
         except OSError:
             sandbox._kill_outer()
             sandbox._clean()
@@ -123,15 +109,10 @@ class Sandbox:
     def _fork(self, plan: Mapping[str, Any], config: int, *, alone: bool) -> None:
         host = self._around.host
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._errors = os.memfd_create("errors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self._errors, _ERRORS_SIZE)
-        fcntl.fcntl(self._errors, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        self._errors = _errors_file()
         printed = output.create(self.directory / records.OUTPUT)
         filter_ = memory_file("filter", host.filter)
-        status, status_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        info, info_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(status_in, True)
-        os.set_blocking(info_in, True)
+        (status, status_in), (info, info_in) = _pipe(), _pipe()
         job = launcher.Job(
             plan=plan,
             uid=self.record.uid,
@@ -196,6 +177,8 @@ class Sandbox:
         if self._first is None:
             return
         self._hold(pid)
+        if self._network is not None and self.listener is None:
+            self.kill(f"its way out cannot be made: something else listens on port {PROXY_PORT}")
         self.record = self.record.evolve(first=pid, first_started=started, isolation=self._achieved())
         try:
             self.record.write(self.directory)
@@ -281,14 +264,14 @@ class Sandbox:
             self._around.loop.call_later(_KILL_PATIENCE, self._kill_outer)
         elif self._first is not None:
             processes.kill(self._first)
-        elif self._group is None:
+        else:  # also with a group: that of an adopted sandbox may have gone
             self._around.loop.call_later(_KILL_PATIENCE, self._kill_outer)
         if self._group is not None:
             self._group.kill()
 
     def _kill_outer(self) -> None:
         if self._outer is not None:
-            processes.kill(self._outer)
+            processes.kill_with_children(self.record.outer, self._outer)
 
     # -- ending ------------------------------------------------------------------------------------------------------------------
 
@@ -333,7 +316,7 @@ class Sandbox:
 
     def _settle(self, facts: dict[str, Any]) -> None:
         self._free_uid()
-        self.record = self.record.evolve(ended=facts)
+        self.record = self.record.evolve(ended=facts, isolation=self.record.isolation or self._achieved())
         with contextlib.suppress(OSError):  # a full disk must not keep the end from being told
             self.record.write(self.directory)
         self._around.owner.on_ended(self)
@@ -378,3 +361,18 @@ class Sandbox:
             "freeze": "cgroup" if freezes else "signals",
             "notes": (*(() if own else (shared,)), *host.cgroups.notes, *self._notes),
         }
+
+
+def _errors_file() -> int:
+    """Return a file in memory, of a size that cannot change, for what launcher and bubblewrap complain of."""
+    file = os.memfd_create("errors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, _ERRORS_SIZE)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return file
+
+
+def _pipe() -> tuple[int, int]:
+    """Return both ends of a pipe: we never wait at ours, the sandbox does at its own."""
+    receiving, sending = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(sending, True)
+    return receiving, sending
