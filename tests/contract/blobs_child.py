@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from sandyard.blobs import ObjectBlobs
 from sandyard.blobs.conformance import content, stream
 from sandyard.domain.errors import StoreUnavailable
@@ -41,4 +43,6 @@ async def main(verb: str, directory: Path) -> None:
         say("kept")
 
 
-asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
+# The server's loop. With asyncio's own, a thread of obstore that tells a result gives up the interpreter in the middle of it, and
+# aborts the process (Python before 3.14, PyO3/pyo3-async-runtimes#40) if that ends at this very moment.
+uvloop.run(main(sys.argv[1], Path(sys.argv[2])))
