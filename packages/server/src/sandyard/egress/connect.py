@@ -6,6 +6,8 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
+from sandyard.egress.routes import is_own
+
 if TYPE_CHECKING:
     from sandyard.egress.account import Account
     from sandyard.egress.addresses import Address
@@ -26,7 +28,8 @@ async def connect(account: Account, destination: Destination) -> socket.socket:
     """
     async with asyncio.timeout(account.limits.connect_timeout):
         account.rules.check_name(destination)
-        addresses = account.rules.check_addresses(destination, await _resolve(account, destination))
+        found = await _resolve(account, destination)
+        addresses = account.rules.check_addresses(destination, found, own=[address for address in found if is_own(address)])
         problem: OSError | None = None
         for address in addresses:
             try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sandyard.egress.addresses import Address, embedded, is_private, read_address
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sandyard.domain.specs import EgressPolicy
 
@@ -160,8 +160,10 @@ class Rules:
         elif not self.public and not self._allows_name(destination):
             raise _unlisted(destination)
 
-    def check_addresses(self, destination: Destination, addresses: Sequence[Address]) -> list[Address]:
+    def check_addresses(self, destination: Destination, addresses: Sequence[Address], own: Collection[Address] = ()) -> list[Address]:
         """Return those of a destination's addresses that may be connected to, in their order.
+
+        `own` are those among them that are the host's, public or not: they are refused as private ones are.
 
         Raises:
             Refused: none.
@@ -169,7 +171,7 @@ class Rules:
         refusals: list[Refused] = []
         admitted: list[Address] = []
         for address in addresses:
-            refusal = self._refusal(destination, address)
+            refusal = self._refusal(destination, address, own=address in own)
             if refusal is None:
                 admitted.append(address)
             else:
@@ -181,14 +183,16 @@ class Rules:
     def _allows_name(self, destination: Destination) -> bool:
         return any(entry.names(destination) for entry in self.allow)
 
-    def _refusal(self, destination: Destination, address: Address) -> Refused | None:
+    def _refusal(self, destination: Destination, address: Address, *, own: bool) -> Refused | None:
         seen = (address, *embedded(address))
         if any(entry.covers(one, destination.port) for entry in self.deny for one in seen):
             return _denied(destination)
         if self._allows_name(destination) or any(entry.covers(address, destination.port) for entry in self.allow):
             return None
         if is_private(address):
-            return _private(destination, address)
+            return _private(destination, address, "a private address")
+        if own:
+            return _private(destination, address, "an address of the host")
         return None if self.public else _unlisted(destination)
 
 
@@ -200,7 +204,7 @@ def _unlisted(destination: Destination) -> Refused:
     return Refused(f"{destination} is not on the allow list of this sandbox")
 
 
-def _private(destination: Destination, address: Address) -> Refused:
+def _private(destination: Destination, address: Address, what: str) -> Refused:
     if destination.address is not None:
-        return Refused(f"{destination} is a private address that is not on the allow list of this sandbox")
-    return Refused(f"{destination} resolves to the private address {address} and is not on the allow list of this sandbox")
+        return Refused(f"{destination} is {what} that is not on the allow list of this sandbox")
+    return Refused(f"{destination} resolves to {address}, {what} that is not on the allow list of this sandbox")

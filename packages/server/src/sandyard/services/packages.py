@@ -7,6 +7,7 @@ filter, whose link checks several supported Python releases get wrong (CVE-2025-
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HEADER_BUDGET = 1024 * 1024
+_OVERHEAD = 64 * 1024 * 1024
+"""Bytes that an archive may hold beside its files: headers and padding."""
+_EXTENSION_BYTES = 16 * 1024
+"""The most that one extended header (PAX) may hold: two paths of 4096 bytes each are what a file can need."""
+_EXTENSION_WORK = 4_000_000_000
+"""The most that the squares of their sizes may come to: tarfile before 3.11.10 and 3.12.6 needs that time (CVE-2024-6232)."""
+_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _CHUNK = 256 * 1024
 _MANIFEST_BYTES = 256 * 1024
 
@@ -77,12 +85,12 @@ def read_manifest(directory: Path) -> AgentConfig:
 def _parse_manifest(path: Path) -> AgentConfig:
     try:
         return AgentConfig.model_validate(yaml.safe_load(path.read_bytes()))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(INVALID_MANIFEST, f"{path.name} is not YAML: {str(error)[:500]}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise ApiError(INVALID_MANIFEST, f"{path.name}: {where}: {first['msg']}", details=_field(where)) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number of 5,000 digits, a 13th month
+        raise ApiError(INVALID_MANIFEST, f"{path.name} is not YAML: {str(error)[:500]}") from None
 
 
 def _field(name: str) -> Mapping[str, Any]:
@@ -108,24 +116,46 @@ def _inside(name: str) -> PurePosixPath:
 def _extract(file: BinaryIO, target: Path, bounds: Bounds) -> None:
     try:
         with gzip.GzipFile(fileobj=file) as plain:
-            reader = _Budgeted(cast("BinaryIO", plain))
-            with tarfile.open(fileobj=cast("BinaryIO", reader), mode="r|") as archive:
+            reader = _Budgeted(cast("BinaryIO", plain), bounds.unpacked_bytes + _OVERHEAD)
+            with tarfile.open(fileobj=cast("BinaryIO", reader), mode="r|", tarinfo=_header_type()) as archive:
                 _Unpacking(target, bounds, archive, reader).run()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise _refuse(f"The package is not a complete gzip tar archive: {error}") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise _refuse("The package holds a name that is too long for a file") from None
+
+
+def _header_type() -> type[tarfile.TarInfo]:
+    """Return a header for one archive that refuses extended headers which would take long to read, before they are read."""
+    work = 0
+
+    class Header(tarfile.TarInfo):
+        def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # tarfile names this as the method to override
+            nonlocal work
+            if self.type in _EXTENSIONS:
+                work += self.size * self.size
+                if self.size > _EXTENSION_BYTES or work > _EXTENSION_WORK:
+                    raise _refuse("The package's headers are larger than any real package's")
+            return super()._proc_member(archive)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType] (see above)
+
+    return Header
 
 
 class _Budgeted:
-    """Reads on only as far as the caller said it would: a header cannot make tarfile swallow gigabytes."""
+    """Reads on only as far as the caller said it would: a header cannot make tarfile swallow gigabytes. `total` bounds all reading."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, total: int) -> None:
         self._stream = stream
+        self._total = total
         self.budget = _HEADER_BUDGET
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self.budget -= len(data)
-        if self.budget < 0:
+        self._total -= len(data)
+        if self.budget < 0 or self._total < 0:
             raise _refuse("The package's headers are larger than any real package's")
         return data
 
@@ -156,6 +186,8 @@ class _Unpacking:
 
     def _take(self, member: tarfile.TarInfo) -> None:
         path = _inside(member.name)
+        if member.size < 0:  # an extended header may say so, and every sum would grow by it
+            raise _refuse(f"The package holds {member.name[:200]!r} with a size below zero")
         if member.isdir():
             self._directory(path)
         elif member.isfile():
