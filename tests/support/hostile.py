@@ -9,11 +9,10 @@ import httpx
 
 from support import traces
 from support.packages import write_agent
+from support.platform import Platform, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from support.platform import Platform
 
 MEMORY = 256 * 1024 * 1024
 DISK = 64 * 1024 * 1024
@@ -177,19 +176,30 @@ class Hostile:
         self.see_nothing_left(*(session["sandboxID"] for session in sessions))
 
     def see_nothing_left(self, *ids: str) -> None:
-        assert traces.sandbox_dirs(self.data_dir) & set(ids) == set()
-        assert traces.control_groups(ids) == []
+        """Check that no directory, group or process of these sandboxes is left at this moment."""
+        assert self._left(ids) == []
+
+    def _left(self, ids: tuple[str, ...]) -> list[str]:
         lines = [traces.command_line(pid) for pid, _ in traces.processes()]
-        assert [line for line in lines if any(id_ in line for id_ in ids)] == []
+        named = [line for line in lines if any(id_ in line for id_ in ids)]
+        return [*(traces.sandbox_dirs(self.data_dir) & set(ids)), *traces.control_groups(ids), *named]
 
     async def ended(self, session: dict[str, Any]) -> dict[str, Any]:
-        """Wait until the platform knows that a session has ended by itself; return how."""
-        async with asyncio.timeout(20):
-            while True:
-                reply = await self.platform.api.get(f"/sandboxes/{session['sandboxID']}")
-                if reply.status_code == 404:
-                    return reply.json()["details"]
-                await asyncio.sleep(0.02)
+        """Wait until the platform knows that a session has ended by itself and has cleared it away; return how it ended."""
+        id_ = session["sandboxID"]
+        details: list[dict[str, Any]] = []
+
+        async def is_known() -> bool:
+            reply = await self.platform.api.get(f"/sandboxes/{id_}")
+            details.extend([reply.json()["details"]] if reply.status_code == 404 else [])
+            return bool(details)
+
+        async def is_cleared_away() -> bool:
+            return self._left((id_,)) == []
+
+        await until(is_known)
+        await until(is_cleared_away)
+        return details[0]
 
     def stream(self, session: dict[str, Any], act: str, **fields: Any) -> Stream:
         return Stream(self.platform, session, {"act": act, **fields})
