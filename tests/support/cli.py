@@ -1,0 +1,81 @@
+"""The agent command line as a process: on pipes, as programs run it, or on a terminal, as people do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import termios
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def _everything(terminal: int) -> str:
+    """Read a terminal until nobody holds its other side: the kernel says so by EIO."""
+    parts: list[bytes] = []
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
+class Cli:
+    """The command line, with a directory to stand in and an environment of its own."""
+
+    def __init__(self, here: Path, environment: dict[str, str]) -> None:
+        self.here = here
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(here), **environment}
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("ppio-sandbox-cli")),
+            "agent",
+            *arguments,
+            cwd=self.here,
+            env=self.environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def on_terminal(self, *arguments: str) -> str:
+        """Run with a terminal of 80 columns and return all that it was sent."""
+        terminal, inside = os.openpty()
+        termios.tcsetwinsize(inside, (24, 80))
+        program = Path(sys.executable).with_name("ppio-sandbox-cli")
+        environment = {**self.environment, "TERM": "xterm"}
+        process = await asyncio.create_subprocess_exec(
+            program, "agent", *arguments, cwd=self.here, env=environment, stdin=inside, stdout=inside, stderr=inside
+        )
+        os.close(inside)
+        try:
+            async with asyncio.timeout(30):
+                shown = await asyncio.to_thread(_everything, terminal)
+                assert await process.wait() == 0, shown
+        finally:
+            os.close(terminal)
+        return shown
+
+    async def __call__(self, *arguments: str, stdin: str = "") -> Ended:
+        process = await self.start(*arguments)
+        async with asyncio.timeout(30):
+            out, err = await process.communicate(stdin.encode())
+        assert process.returncode is not None
+        assert b"Traceback" not in err
+        assert b"\x1b" not in out + err, "no terminal, no colours"
+        print(*arguments, err.decode(), sep="\n")  # noqa: T201 (pytest shows it where a test fails)
+        return Ended(process.returncode, out.decode(), err.decode())
