@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -86,10 +86,14 @@ async def test_forms_of_a_request(platform: FakePlatform, session: SandboxSessio
 
 
 @pytest.mark.promise("client.request-forms")
-@pytest.mark.parametrize("request_", [{"a": object()}, 7, None])
-async def test_a_request_without_a_form_in_json_is_refused_here(platform: FakePlatform, session: SandboxSession, request_: Any):
+async def test_a_request_without_a_form_in_json_is_refused_here(platform: FakePlatform, session: SandboxSession):
     with pytest.raises(ValidationError):
-        await session.invoke(request_)
+        await session.invoke({"a": object()})
+    for request in (7, None, ["hi"]):
+        with pytest.raises(InvocationError, match=r"^Invalid request format"):
+            await session.invoke(cast("Any", request))
+        with pytest.raises(InvocationError, match=r"^Invalid request format"):
+            await session.invoke(cast("Any", request), stream=True)
     assert platform.asked("POST /invocations") == []
 
 
@@ -179,6 +183,27 @@ async def test_its_session_is_closed_also_when_the_call_fails_or_is_cancelled(pl
         async with asyncio.timeout(0.1):
             await client.invoke_agent("hello", "hi")
     assert len(platform.asked("DELETE /sandboxes/i1")) == 2
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_a_call_that_is_left_while_its_session_is_made_leaves_the_creation(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /sandboxes", never)
+    call = asyncio.create_task(client.invoke_agent("hello", "hi"))
+    await platform.until(lambda: platform.seen)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await platform.until(lambda: platform.left == 1)
+    assert "idempotency-key" not in platform.seen[0].headers  # with one the platform would go on for a second try
+
+
+@pytest.mark.promise("client.one-sandbox")
+async def test_many_calls_with_one_id_make_no_further_sandbox(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("GET /sandboxes/i7", answers(detail("i7")))
+    platform.on("POST /invocations", answers(ENVELOPE))
+    await asyncio.gather(*[client.invoke_agent("hello", "hi", sandbox_id="i7") for _ in range(50)])
+    assert platform.asked("POST /sandboxes") == []
+    assert {asked.headers["ppio-sandbox-id"] for asked in platform.asked("POST /invocations")} == {"i7"}
 
 
 @pytest.mark.promise("client.one-shot")

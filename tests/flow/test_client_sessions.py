@@ -155,7 +155,6 @@ async def test_a_session_is_made_from_a_template(platform: FakePlatform, client:
     (asked,) = platform.asked("POST /sandboxes")
     assert (asked.json["templateID"], asked.json["timeout"], asked.json["envVars"]) == ("hello:v2", 60, {"A": "b"})
     assert asked.headers["authorization"] == "Bearer sk-testing"
-    assert re.fullmatch("[a-z0-9-]{1,255}", asked.headers["idempotency-key"])
     assert (session.sandbox_id, session.session_id, session.sandbox.id) == ("i1", "i1", "i1")
     assert (session.template_id, session.status, session.is_active, session.is_paused) == (TEMPLATE_ID, SessionStatus.ACTIVE, True, False)
     assert session.host_url.startswith("http://8080-i1.")
@@ -181,6 +180,7 @@ async def test_a_refused_creation_is_a_typed_error(
     with pytest.raises(kind) as caught:
         await client.create_session("hello")
     assert caught.value.error_code == code
+    assert ("Template hello not found" in str(caught.value)) is (kind is TemplateNotFoundError)
     assert len(platform.seen) == 1
 
 
@@ -195,11 +195,10 @@ async def test_an_error_carries_the_request_the_exit_code_and_the_last_lines(pla
 
 
 @pytest.mark.promise("client.create-retries")
-async def test_a_creation_refused_for_too_much_is_tried_again_with_the_same_key(platform: FakePlatform, client: AgentRuntimeClient):
+async def test_a_creation_refused_for_too_much_is_tried_again(platform: FakePlatform, client: AgentRuntimeClient):
     platform.on("POST /sandboxes", refused(429, "rate_limited", retry_after=0.01), refused(503, "unavailable", retry_after=0), created())
     await client.create_session("hello")
-    keys = {asked.headers["idempotency-key"] for asked in platform.asked("POST /sandboxes")}
-    assert (len(platform.asked("POST /sandboxes")), len(keys)) == (3, 1)
+    assert len(platform.asked("POST /sandboxes")) == 3
 
 
 @pytest.mark.promise("client.create-retries")
@@ -302,6 +301,16 @@ async def test_closing_twice_is_no_error_and_closing_what_never_was_is(
         await client.close_session("i1")
 
 
+@pytest.mark.promise("client.operation-errors")
+async def test_a_session_that_could_not_be_closed_can_be_closed_again(platform: FakePlatform, session: SandboxSession):
+    platform.on("DELETE /sandboxes/i1", refused(500, "internal", "the keeper is gone"), answers(status=204))
+    with pytest.raises(SandboxOperationError, match=r"^Failed to close sandbox: the keeper is gone"):
+        await session.close()
+    assert session.status is SessionStatus.ERROR
+    await session.close()
+    assert session.status is SessionStatus.CLOSED
+
+
 @pytest.mark.promise("client.close")
 async def test_all_sessions_means_those_of_this_client(platform: FakePlatform, client: AgentRuntimeClient):
     platform.on("POST /sandboxes", created("i1"), created("i2"))
@@ -321,6 +330,30 @@ async def test_leaving_the_client_leaves_sessions_alive(platform: FakePlatform):
     assert platform.asked("DELETE /sandboxes/i1") == []
 
 
+@pytest.mark.promise("client.closed")
+async def test_a_closed_client_says_so(platform: FakePlatform):
+    client = AgentRuntimeClient("sk-testing", platform.url)
+    session = await client.create_session("hello")
+    seen = len(platform.seen)
+    await client.close()
+    await client.close()
+    for use in (client.create_session("hello"), client.list_templates(), client.get_session("i1"), session.invoke("hi"), session.close()):
+        with pytest.raises(AgentClientError, match="this client is closed"):
+            await use
+    with pytest.raises(AgentClientError, match="this client is closed"):
+        await client.__aenter__()
+    assert len(platform.seen) == seen
+
+
+@pytest.mark.promise("client.faces")
+def test_a_client_shows_its_parts():
+    config = ClientConfig(timeout=7)
+    client = AgentRuntimeClient("sk-testing", "http://127.0.0.1:8800/", config=config)
+    assert (client.config, client.timeout, client.base_url) == (config, 7, "http://127.0.0.1:8800")
+    assert client.auth_manager.api_key == "sk-testing"
+    assert client.template_manager.auth_manager is client.auth_manager
+
+
 # --- life
 
 
@@ -337,13 +370,16 @@ async def test_pause_resume_and_refresh(platform: FakePlatform, session: Sandbox
     assert [asked.json for asked in platform.seen[1:]] == [{}, {"timeout": 300}, {"timeout": 300}]
 
 
-@pytest.mark.promise("client.pause-resume")
+@pytest.mark.promise("client.pause-resume", "client.operation-errors")
 async def test_pausing_twice_is_once_and_other_conflicts_are_errors(platform: FakePlatform, session: SandboxSession):
     platform.on("POST /sandboxes/i1/pause", refused(409, "conflict"))
     platform.on("GET /sandboxes/i1", answers(detail(state="paused")), answers(detail()))
     await session.pause()
     assert session.is_paused
     with pytest.raises(SandboxOperationError):
+        await session.pause()
+    platform.on("POST /sandboxes/i1/pause", refused(500, "internal", "the keeper is gone"))
+    with pytest.raises(SandboxOperationError, match=r"^Failed to pause sandbox: the keeper is gone"):
         await session.pause()
     platform.on("POST /sandboxes/i1/connect", refused(404, "sandbox_not_found"))
     with pytest.raises(SessionNotFoundError):
@@ -404,10 +440,35 @@ async def test_an_unknown_template_is_not_found(platform: FakePlatform, monkeypa
         monkeypatch.setenv(name, value)
     platform.on("GET /templates/none", refused(404, "template_not_found"))
     manager = TemplateManager(AuthManager())
-    with pytest.raises(TemplateNotFoundError):
+    with pytest.raises(TemplateNotFoundError, match="Template none not found"):
         await manager.get_template("none")
     assert not await manager.template_exists("none")
     await manager.aclose()
+
+
+@pytest.mark.promise("client.template-cache")
+async def test_templates_are_kept_only_where_that_is_asked_for(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("GET /templates", answers([template("hello"), template("other")]))
+    assert [len(await client.list_templates()) for _ in range(2)] == [2, 2]
+    assert len(platform.asked("GET /templates")) == 2
+
+
+@pytest.mark.promise("client.template-cache")
+@pytest.mark.parametrize(("cache_ttl", "asked"), [(300, 2), (0, 5)])
+async def test_kept_templates_are_fresh_for_a_while(platform: FakePlatform, cache_ttl: int, asked: int):
+    platform.on("GET /templates", answers([template("hello"), template("other")]))
+    platform.on("GET /templates/hello", answers(template("hello")))
+    platform.on("GET /templates/unknown", refused(404, "template_not_found"))
+    config = ClientConfig(enable_cache=True, cache_ttl=cache_ttl)
+    async with AgentRuntimeClient("sk-testing", platform.url, config=config) as client:
+        (await client.list_templates()).clear()
+        assert len(await client.list_templates()) == 2
+        assert [one.name for one in await client.list_templates(name_filter="oth")] == ["other"]
+        assert (await client.get_template("hello")).name == "hello"
+        assert len(await client.list_templates(refresh=True)) == 2
+        with pytest.raises(TemplateNotFoundError):
+            await client.get_template("unknown")
+    assert len([one for one in platform.seen if one.path != "/templates/unknown"]) == asked
 
 
 @pytest.mark.promise("client.errors-tell")

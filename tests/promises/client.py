@@ -38,6 +38,25 @@ PROMISES = [
     ),
     ("client.pause-resume", "seed 001 §4.2", "pause, resume and refresh do what they say, and say when they cannot."),
     ("client.status", "seed 001 §4.2", "get_status is the platform's truth: ACTIVE, PAUSED, CLOSED, or ERROR where the agent failed."),
+    (
+        "client.any-sandbox",
+        "issue 3 §3",
+        "SandboxSession works with any object that has an id, a host, pause, resume or connect, close or kill.",
+    ),
+    (
+        "client.operation-errors",
+        "issue 3 §3",
+        "An operation that fails is a SandboxOperationError that names it; a close that fails leaves ERROR.",
+    ),
+    ("client.not-active", "issue 3 §3", "A call to a session that was closed says that it is not active, and sends nothing."),
+    ("client.closed", "issue 3 §3", "A client that is used after close() says so."),
+    ("client.one-sandbox", "issue 3 §3", "Concurrent calls with one id use one sandbox."),
+    (
+        "client.template-cache",
+        "seed-resolutions 13",
+        "Lists of templates are kept only where the configuration asks for it; refresh passes them by.",
+    ),
+    ("client.faces", "issue 3 §3", "A client shows its config, auth_manager, template_manager and base_url."),
     ("client.ping", "seed 001 §4.2", "ping gives the agent's own answer; an unhealthy agent is an InvocationError."),
     ("client.invoke", "seed 001 §4.2", "invoke calls the agent's port with the sandbox's token; the API key stays away from it."),
     (

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from ppio_sandbox.agent_runtime.client import faults, rules
 from ppio_sandbox.agent_runtime.client.auth import AuthManager
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SessionNotFoundError
 from ppio_sandbox.agent_runtime.client.models import AgentTemplate, ClientConfig, SandboxConfig
 from ppio_sandbox.agent_runtime.client.platform import Platform
 from ppio_sandbox.agent_runtime.client.sandbox import Sandbox
-from ppio_sandbox.agent_runtime.client.session import SandboxSession, status_of
+from ppio_sandbox.agent_runtime.client.session import SandboxSession
 from ppio_sandbox.agent_runtime.client.settings import find_addresses
 from ppio_sandbox.agent_runtime.client.stream import ChunkStream
 from ppio_sandbox.agent_runtime.client.template import TemplateManager
-from ppio_sandbox.agent_runtime.exceptions import ValidationError
 from sandkit.http import sandboxes
-from sandkit.wire.sandboxes import CreateSandbox
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from sandkit.wire.invocations import InvocationResponse
     from sandkit.wire.sandboxes import SandboxDetail
 
-DEFAULT_LIFE = 300
-LONGEST_LIFE = 86400
 CLOSING_SECONDS = 15.0
 
 
@@ -56,7 +53,7 @@ class AgentRuntimeClient:
             ValidationError: an address is none.
         """
         self.config = config or ClientConfig()
-        self.timeout = self.config.timeout if config is not None and timeout == DEFAULT_LIFE else timeout
+        self.timeout = rules.call_timeout(timeout, config)
         self.auth_manager = AuthManager(api_key)
         self.platform = Platform(self.auth_manager, find_addresses(base_url, self.config), self.config)
         self.template_manager = TemplateManager(self.auth_manager, self.platform)
@@ -80,18 +77,18 @@ class AgentRuntimeClient:
             AuthenticationError: the platform does not know the key.
             NetworkError: the platform was not reached.
         """
-        life = _life(timeout_seconds, config)
-        wanted = CreateSandbox(templateID=template_id, timeout=life, env_vars=_honoured(config).env_vars)
-        made = await self.platform.create(wanted)
+        wanted = rules.wanted_sandbox(template_id, timeout_seconds, config)
+        with rules.about_template(template_id):
+            made = await self.platform.create(wanted)
         sandbox = Sandbox(made.sandbox_id, self.platform.addresses, made.envd_access_token, made.domain)
-        session = SandboxSession(made.template_id, sandbox, self, timeout_seconds=life)
+        session = SandboxSession(made.template_id, sandbox, self, timeout_seconds=wanted.timeout)
         self._created[session.sandbox_id] = session
         return session
 
     async def get_session(self, sandbox_id: str | None = None, *, session_id: str | None = None) -> SandboxSession | None:
         """Return a session by its id, also one that another client created; None if it has ended, or never was."""
         try:
-            return self._found(await self.platform.perform(sandboxes.get_sandbox(_one_id(sandbox_id, session_id))))
+            return self._found(await self.platform.perform(sandboxes.get_sandbox(rules.one_id(sandbox_id, session_id))))
         except SessionNotFoundError:
             return None
 
@@ -111,7 +108,7 @@ class AgentRuntimeClient:
         Raises:
             SessionNotFoundError: there is no such session, or not any more.
         """
-        id_ = _one_id(sandbox_id, session_id)
+        id_ = rules.one_id(sandbox_id, session_id)
         session = self._created.get(id_)
         await self.platform.perform(sandboxes.delete_sandbox(id_), sandbox_id=id_)
         if session is not None:
@@ -128,9 +125,13 @@ class AgentRuntimeClient:
         if failures:
             raise ExceptionGroup("some sessions could not be closed", failures)
 
-    async def list_templates(self, tags: list[str] | None = None, name_filter: str | None = None) -> list[AgentTemplate]:
-        """Return the templates that carry at least one of `tags` and whose name contains `name_filter`."""
-        return await self.template_manager.list_templates(tags, name_filter)
+    async def list_templates(
+        self, tags: list[str] | None = None, name_filter: str | None = None, *, refresh: bool = False
+    ) -> list[AgentTemplate]:
+        """Return the templates that carry at least one of `tags` and whose name contains `name_filter`; `refresh` passes the cache
+        by, where `ClientConfig.enable_cache` has switched it on.
+        """
+        return await self.template_manager.list_templates(tags, name_filter, refresh=refresh)
 
     async def get_template(self, template_id: str) -> AgentTemplate:
         """Return one template by id, name, or `name:tag`.
@@ -179,15 +180,22 @@ class AgentRuntimeClient:
         """Call an agent as `invoke_agent` does and return its chunks as they come; a session made for it ends with the stream."""
         return ChunkStream(self._chunks(template_id, request, create_session, sandbox_id or session_id))
 
+    @property
+    def base_url(self) -> str:
+        """The address of the platform's API."""
+        return self.platform.addresses.api
+
     def forget(self, sandbox_id: str) -> None:
         """Stop counting a session among those that `close_all_sessions` ends."""
         self._created.pop(sandbox_id, None)
 
     async def close(self) -> None:
-        """Close the connections. Sessions live on."""
+        """Close the connections. Sessions live on; the client is of no more use, and says so."""
         await self.platform.aclose()
 
     async def __aenter__(self) -> Self:
+        if self.platform.is_closed:
+            raise faults.closed_client()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -198,9 +206,8 @@ class AgentRuntimeClient:
         if known is not None:
             return known
         sandbox = Sandbox(detail.sandbox_id, self.platform.addresses, detail.envd_access_token)
-        life = max(1, min(round((detail.end_at - detail.started_at).total_seconds()), LONGEST_LIFE))
-        session = SandboxSession(detail.template_id, sandbox, self, timeout_seconds=life, created_at=detail.started_at)
-        session.status = status_of(detail)
+        session = SandboxSession(detail.template_id, sandbox, self, timeout_seconds=rules.life_of(detail), created_at=detail.started_at)
+        session.status = rules.status_of(detail)
         return session
 
     async def _session_for(self, template_id: str, may_create: bool, sandbox_id: str | None) -> tuple[SandboxSession, bool]:
@@ -208,10 +215,10 @@ class AgentRuntimeClient:
         if sandbox_id is not None:
             session = self._created.get(sandbox_id) or await self.get_session(sandbox_id)
             if session is None:
-                raise SessionNotFoundError(f"there is no session {sandbox_id}", "sandbox_not_found", sandbox_id=sandbox_id)
+                raise rules.no_session(sandbox_id)
             return session, False
         if not may_create:
-            raise ValidationError("Either sandbox_id or create_session=True must be provided", "bad_request")
+            raise rules.no_session_to_call()
         return await self.create_session(template_id), True
 
     async def _chunks(self, template_id: str, request: AnyRequest, may_create: bool, sandbox_id: str | None) -> Opening:
@@ -236,29 +243,3 @@ async def _close(session: SandboxSession) -> None:
         except AgentClientError as error:
             error.add_note("while a session that was made for one call was being closed; it ends by itself when its time is up")
             raise
-
-
-def _one_id(sandbox_id: str | None, session_id: str | None) -> str:
-    found = sandbox_id or session_id
-    if not found:
-        raise ValidationError("a sandbox_id (or session_id, which is the same) is needed", "bad_request")
-    return found
-
-
-def _life(timeout_seconds: int, config: SandboxConfig | None) -> int:
-    """Return the seconds that a session lives: the argument, unless only the configuration says something."""
-    if config is not None and timeout_seconds == DEFAULT_LIFE and "timeout_seconds" in config.model_fields_set:
-        timeout_seconds = config.timeout_seconds
-    if not 1 <= timeout_seconds <= LONGEST_LIFE:
-        raise ValidationError(f"a session lives from 1 to {LONGEST_LIFE} seconds, not {timeout_seconds}", "bad_request")
-    return timeout_seconds
-
-
-def _honoured(config: SandboxConfig | None) -> SandboxConfig:
-    """Return the configuration, if all that it asks for can be had."""
-    config = config or SandboxConfig()
-    if config.volumes:
-        raise ValidationError("volumes are not available on this platform yet", "not_implemented")
-    if config.memory_limit is not None or config.cpu_limit is not None:
-        raise ValidationError("limits belong to the template: set spec.runtime in agent.yaml and deploy it again", "not_implemented")
-    return config

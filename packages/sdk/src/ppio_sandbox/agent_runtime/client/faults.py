@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -17,13 +18,14 @@ from ppio_sandbox.agent_runtime.client.exceptions import (
     TemplateNotFoundError,
 )
 from sandkit.http.errors import TimedOutError, TransportError
+from sandkit.http.messages import UnreadableReplyError
 from sandkit.wire import errors as wire
+from sandkit.wire.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
-    from sandkit.http.messages import Reply, UnreadableReplyError
-    from sandkit.wire.errors import ApiError
+    from sandkit.http.messages import Reply
 
 _BY_SLUG: dict[str, type[AgentClientError]] = {
     wire.UNAUTHENTICATED.slug: AuthenticationError,
@@ -94,3 +96,21 @@ def from_transport(error: TransportError, otherwise: type[AgentClientError], san
 def from_nonsense(error: UnreadableReplyError, sandbox_id: str | None = None) -> AgentClientError:
     """Return the exception for a reply that cannot be read."""
     return AgentClientError(str(error), "unreadable_reply", sandbox_id=sandbox_id)
+
+
+@contextmanager
+def told(otherwise: type[AgentClientError], sandbox_id: str | None) -> Generator[None]:
+    """Turn what the wire raises into what this face raises; `otherwise` is the class of the verb."""
+    try:
+        yield
+    except ApiError as error:
+        raise from_platform(error, otherwise, sandbox_id) from error
+    except TransportError as error:
+        raise from_transport(error, otherwise, sandbox_id) from error
+    except UnreadableReplyError as error:
+        raise from_nonsense(error, sandbox_id) from error
+
+
+def closed_client() -> AgentClientError:
+    """Return the error for a client that is used after its end."""
+    return AgentClientError("this client is closed: make another one, or close it later", "client_closed")

@@ -14,17 +14,16 @@ from sandkit.wire.invocations import ENVELOPE_KEYS, InvocationRequest, Invocatio
 from sandkit.wire.sse import ERROR_EVENT, MEDIA_TYPE, Decoder, Event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
 
     from sandkit.http.messages import Reply
-    from sandkit.http.sender import StreamedReply
 
 
 def body_of(request: object) -> dict[str, Any]:
     """Return the JSON object to send: a string is the prompt; of `prompt` and `query` the one that is missing mirrors the other.
 
     Raises:
-        ValidationError: it is neither a string, nor a mapping, nor a model.
+        InvocationError: it is neither a string, nor a mapping, nor a model.
     """
     match request:
         case str():
@@ -34,7 +33,10 @@ def body_of(request: object) -> dict[str, Any]:
         case Mapping():
             body = dict(cast("Mapping[str, Any]", request))
         case _:
-            raise ValidationError(f"a request is a string, a mapping or an InvocationRequest, not {type(request).__name__}", "bad_request")
+            raise InvocationError(
+                f"Invalid request format: a request is a string, a mapping or an InvocationRequest, not {type(request).__name__}",
+                "bad_request",
+            )
     for name, mirror in (("prompt", "query"), ("query", "prompt")):
         if body.get(name) is not None:
             body.setdefault(mirror, body[name])
@@ -78,21 +80,32 @@ def is_stream(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == MEDIA_TYPE
 
 
-async def chunks_of(reply: StreamedReply, sandbox_id: str) -> AsyncIterator[str]:
-    """Yield the texts of a stream of events as they come.
+class Chunks:
+    """Turns the bytes of a stream of events into the agent's chunks, as text."""
 
-    Raises:
-        InvocationError: the agent told of a failure at the end of the stream.
-        NetworkError: the stream ended within an event.
-    """
-    decoder = Decoder()
-    tail = b""
-    async for part in reply:
-        tail = (tail + part)[-4:]
-        for event in decoder.feed(part):
-            yield text_of(event, sandbox_id)
-    if tail and not tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
-        raise NetworkError("the stream ended in the middle of an event", "network", sandbox_id=sandbox_id)
+    def __init__(self, sandbox_id: str) -> None:
+        self._sandbox_id = sandbox_id
+        self._decoder = Decoder()
+        self._tail = b""
+
+    def feed(self, part: bytes) -> Iterator[str]:
+        """Yield the chunks that `part` completes, in order.
+
+        Raises:
+            InvocationError: the agent told of a failure, after them.
+        """
+        self._tail = (self._tail + part)[-4:]
+        for event in self._decoder.feed(part):
+            yield text_of(event, self._sandbox_id)
+
+    def end(self) -> None:
+        """Say that no more is to come.
+
+        Raises:
+            NetworkError: the stream ended within an event.
+        """
+        if self._tail and not self._tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+            raise NetworkError("the stream ended in the middle of an event", "network", sandbox_id=self._sandbox_id)
 
 
 def text_of(event: Event, sandbox_id: str) -> str:

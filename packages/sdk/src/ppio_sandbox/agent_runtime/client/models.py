@@ -71,6 +71,11 @@ class ClientConfig(BaseModel):
     """Accepted for the seed's sake; the pool bounds connections, and lets idle ones go after `keepalive_expiry`."""
     keepalive_expiry: float = Field(default=30.0, gt=0)
 
+    enable_cache: bool = False
+    """Whether lists of templates are kept for a while; off unless asked for (seed-resolutions 13)."""
+    cache_ttl: int = Field(default=300, ge=0)
+    """How long."""
+
     sandbox_url: str | None = None
     """The ingress. Else `PPIO_SANDBOX_URL`, else port 8801 of the platform's host."""
     connect_timeout: float = Field(default=10.0, gt=0)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import uuid
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from ppio_sandbox.agent_runtime.client import faults
-from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, RateLimitError, SandboxCreationError
+from ppio_sandbox.agent_runtime.client import faults, rules
+from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SandboxCreationError
 from sandkit.http import sandboxes
-from sandkit.http.errors import TransportError
-from sandkit.http.messages import UnreadableReplyError, read_reply
+from sandkit.http.messages import read_reply
 from sandkit.http.sender import AsyncSender, Limits
-from sandkit.wire.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -37,6 +33,7 @@ class Platform:
         self.addresses = addresses
         self.config = config
         self._auth = auth
+        self.is_closed = False
         self._sender = AsyncSender(Limits(config.max_connections, config.keepalive_expiry, config.connect_timeout))
 
     async def perform(
@@ -57,19 +54,20 @@ class Platform:
             return read_reply(call, await self._sender.send(request, timeout=seconds or self.config.control_timeout))
 
     async def create(self, wanted: CreateSandbox) -> CreatedSandbox:
-        """Start a sandbox; refusals (429, and 503 with `Retry-After`) are tried again, since nothing has happened then.
+        """Start a sandbox; refusals are tried again, since nothing has happened then. What may have happened is not, so the call needs
+        no idempotency key; without one the platform ends what it was starting when the caller leaves.
 
         Raises:
             AgentClientError: as `SandboxCreationError`, or the subclass that says more.
         """
-        call = sandboxes.create_sandbox(wanted, str(uuid.uuid4()))
+        call = sandboxes.create_sandbox(wanted)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.config.create_timeout
         for attempt in range(self.config.max_retries + 1):
             try:
                 return await self.perform(call, otherwise=SandboxCreationError, seconds=max(deadline - loop.time(), 0.001))
             except AgentClientError as error:
-                delay = self._delay(error, attempt)
+                delay = rules.retry_delay(error, attempt, self.config)
                 if delay is None or loop.time() + delay > deadline:
                     raise
             await asyncio.sleep(delay)
@@ -99,24 +97,12 @@ class Platform:
         return request.to(self.addresses.api, self._auth.credentials())
 
     async def aclose(self) -> None:
+        self.is_closed = True
         await self._sender.aclose()
-
-    def _delay(self, error: AgentClientError, attempt: int) -> float | None:
-        """Return the seconds to wait before a refused creation is tried again, or None where that is no refusal or the last one."""
-        if attempt >= self.config.max_retries:
-            return None
-        told = error.details.get("retry_after")
-        if not isinstance(told, (int, float)):
-            told = self.config.retry_delay * 2**attempt if isinstance(error, RateLimitError) else None
-        return None if told is None else told * random.uniform(1.0, 1.25)  # noqa: S311 (spreads a herd, hides nothing)
 
     @contextmanager
     def _told(self, otherwise: type[AgentClientError], sandbox_id: str | None) -> Generator[None]:
-        try:
+        if self.is_closed:
+            raise faults.closed_client()
+        with faults.told(otherwise, sandbox_id):
             yield
-        except ApiError as error:
-            raise faults.from_platform(error, otherwise, sandbox_id) from error
-        except TransportError as error:
-            raise faults.from_transport(error, otherwise, sandbox_id) from error
-        except UnreadableReplyError as error:
-            raise faults.from_nonsense(error, sandbox_id) from error

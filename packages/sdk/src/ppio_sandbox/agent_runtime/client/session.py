@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ppio_sandbox.agent_runtime.client import faults, invocation
-from ppio_sandbox.agent_runtime.client.exceptions import (
-    AgentClientError,
-    InvocationError,
-    NetworkError,
-    SandboxOperationError,
-    SessionNotFoundError,
-)
+from ppio_sandbox.agent_runtime.client import faults, invocation, rules
+from ppio_sandbox.agent_runtime.client.control import Control, ObjectControl, PlatformControl
+from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, InvocationError, NetworkError
 from ppio_sandbox.agent_runtime.client.models import SessionStatus
 from ppio_sandbox.agent_runtime.client.sandbox import Sandbox
 from ppio_sandbox.agent_runtime.client.stream import ChunkStream
-from sandkit.http import agents, sandboxes
-from sandkit.wire import errors as wire
+from sandkit.http import agents
 from sandkit.wire.invocations import InvocationRequest, InvocationResponse, PingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine
 
     from ppio_sandbox.agent_runtime.client.client import AgentRuntimeClient
     from ppio_sandbox.agent_runtime.client.platform import Platform
     from ppio_sandbox.agent_runtime.client.stream import Opening
-    from sandkit.http.messages import Call, Request
-    from sandkit.wire.sandboxes import SandboxDetail
-
-T = TypeVar("T")
+    from sandkit.http.messages import Request
 
 EXPLAINING_SECONDS = 5.0
 
@@ -48,19 +37,23 @@ class SandboxSession:
     def __init__(
         self,
         template_id: str,
-        sandbox: Sandbox,
+        sandbox: Any,
         client: AgentRuntimeClient,
         *,
+        session_id: str | None = None,
         timeout_seconds: int = 300,
         created_at: datetime | None = None,
     ) -> None:
         """Attach to a running sandbox. Use `AgentRuntimeClient.create_session` or `get_session`.
 
+        `sandbox` is this platform's, or any object with `id` or `sandbox_id`, `get_host`, `pause`, `resume` or `connect`, `close` or
+        `kill`, sync or async: another SDK's, or a test's. `session_id` is what such an object is called where it has no id.
         `timeout_seconds` is the life that `refresh` and `resume` give it, from then on.
         """
         self.template_id = template_id
-        self.sandbox = sandbox
         self.client = client
+        is_ours = isinstance(sandbox, Sandbox)
+        self._control: Control = PlatformControl(sandbox, client.platform) if is_ours else ObjectControl(sandbox, session_id)
         self.timeout_seconds = timeout_seconds
         self.status = SessionStatus.ACTIVE
         """As last seen from here; `get_status` asks the platform."""
@@ -80,17 +73,18 @@ class SandboxSession:
             InvocationError: the agent failed, died (`exit_code`, `output`) or did not answer in time.
             SessionNotFoundError: the session has ended.
             NetworkError: no whole answer arrived.
-            ValidationError: the request has no form in JSON.
+            ValidationError: something in the request has no form in JSON.
         """
         return self.stream(request) if stream else self.call(request)
 
     async def call(self, request: AnyRequest, timeout: float | None = None) -> InvocationResponse:  # noqa: ASYNC109 (of the call)
         """Call the agent and return its whole answer. `timeout` is in seconds; else the request's own, else the client's."""
+        rules.check_open(self.status, self.sandbox_id)
         body = invocation.encodable(invocation.body_of(request))
         started = time.perf_counter()
         request_to_agent = await self._addressed(agents.invoke(body, stream=False))
         try:
-            seconds = self._seconds(body, timeout)
+            seconds = rules.call_seconds(body, timeout, self.client.timeout)
             reply = await self._platform.ask(request_to_agent, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
             return invocation.response_of(reply, self.sandbox_id, time.perf_counter() - started)
         except AgentClientError as error:
@@ -108,11 +102,8 @@ class SandboxSession:
             SandboxOperationError: it cannot be paused.
             SessionNotFoundError: the session has ended.
         """
-        try:
-            await self._perform(sandboxes.pause_sandbox(self.sandbox_id))
-        except SandboxOperationError as error:
-            if error.error_code != "conflict" or await self.get_status() is not SessionStatus.PAUSED:
-                raise
+        with rules.operating("pause", self.sandbox_id):
+            await self._control.pause()
         self.status = SessionStatus.PAUSED
 
     async def resume(self) -> None:
@@ -122,8 +113,8 @@ class SandboxSession:
             SandboxOperationError: it cannot be resumed.
             SessionNotFoundError: the session has ended.
         """
-        resumed = await self._perform(sandboxes.connect_sandbox(self.sandbox_id, self.timeout_seconds))
-        self.sandbox = Sandbox(self.sandbox_id, self.sandbox.addresses, resumed.envd_access_token, resumed.domain)
+        with rules.operating("resume", self.sandbox_id):
+            await self._control.resume(self.timeout_seconds)
         self.status = SessionStatus.ACTIVE
 
     async def refresh(self) -> None:
@@ -133,7 +124,8 @@ class SandboxSession:
             SandboxOperationError: it cannot be renewed.
             SessionNotFoundError: the session has ended.
         """
-        await self._perform(sandboxes.set_timeout(self.sandbox_id, self.timeout_seconds))
+        with rules.operating("refresh", self.sandbox_id):
+            await self._control.renew(self.timeout_seconds)
         self.last_activity = datetime.now(UTC)
 
     async def ping(self) -> PingResponse:
@@ -153,26 +145,35 @@ class SandboxSession:
 
     async def get_status(self) -> SessionStatus:
         """Return the state of the session as the platform knows it; an ended one is CLOSED, or ERROR where its agent failed."""
-        try:
-            detail = await self._perform(sandboxes.get_sandbox(self.sandbox_id))
-        except SessionNotFoundError as error:
-            self._learn(error)
-        else:
-            self.status = status_of(detail)
+        self.status = await self._control.status(self.status)
         return self.status
 
     async def close(self) -> None:
-        """End the agent and the sandbox. Closing what has ended already is no error."""
-        with suppress(SessionNotFoundError):
-            await self._perform(sandboxes.delete_sandbox(self.sandbox_id))
-        if self.status is not SessionStatus.ERROR:
+        """End the agent and the sandbox. Closing what has ended already is no error.
+
+        Raises:
+            SandboxOperationError: it cannot be closed; the status is ERROR then, and closing may be tried again.
+        """
+        if self.status is not SessionStatus.CLOSED:
+            try:
+                with rules.operating("close", self.sandbox_id):
+                    await self._control.end()
+            except AgentClientError:
+                self.status = SessionStatus.ERROR
+                raise
             self.status = SessionStatus.CLOSED
-        self.client.forget(self.sandbox_id)
+        if isinstance(self._control, PlatformControl):
+            self.client.forget(self.sandbox_id)
+
+    @property
+    def sandbox(self) -> Any:
+        """The sandbox: what this session was made with."""
+        return self._control.sandbox
 
     @property
     def host_url(self) -> str:
         """The address of the agent's port: what a browser opens, where the sandbox admits it."""
-        return f"{self.sandbox.scheme}://{self.sandbox.get_host(agents.AGENT_PORT)}"
+        return self._control.host_url
 
     @property
     def is_active(self) -> bool:
@@ -184,22 +185,22 @@ class SandboxSession:
 
     @property
     def sandbox_id(self) -> str:
-        return self.sandbox.id
+        return self._control.sandbox_id
 
     @property
     def session_id(self) -> str:
         """The same as `sandbox_id`."""
-        return self.sandbox.id
+        return self.sandbox_id
 
     @property
     def age_seconds(self) -> float:
         """Seconds since the sandbox was started."""
-        return (datetime.now(UTC) - self.created_at).total_seconds()
+        return (datetime.now(self.created_at.tzinfo) - self.created_at).total_seconds()
 
     @property
     def idle_seconds(self) -> float:
         """Seconds since the last call through this object."""
-        return (datetime.now(UTC) - self.last_activity).total_seconds()
+        return (datetime.now(self.last_activity.tzinfo) - self.last_activity).total_seconds()
 
     def __repr__(self) -> str:
         return f"SandboxSession(sandbox_id={self.sandbox_id!r}, template_id={self.template_id!r}, status={self.status.value!r})"
@@ -208,25 +209,15 @@ class SandboxSession:
     def _platform(self) -> Platform:
         return self.client.platform
 
-    async def _perform(self, call: Call[T]) -> T:
-        return await self._platform.perform(call, otherwise=SandboxOperationError, sandbox_id=self.sandbox_id)
-
     async def _addressed(self, request: Request) -> Request:
-        """Return the request on its way to the agent's port; a session found in a list learns here what admits to it."""
-        if self.sandbox.access_token is None:
-            detail = await self._perform(sandboxes.get_sandbox(self.sandbox_id))
-            self.sandbox = replace(self.sandbox, access_token=detail.envd_access_token)
         self.last_activity = datetime.now(UTC)
-        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT))
-
-    def _seconds(self, body: Mapping[str, Any], timeout: float | None) -> float:
-        told = body.get("timeout")
-        return timeout or (told if isinstance(told, (int, float)) and told > 0 else self.client.timeout)
+        return await self._control.addressed(request)
 
     async def _chunks(self, request: AnyRequest, timeout: float | None) -> Opening:  # noqa: ASYNC109 (of each silence)
+        rules.check_open(self.status, self.sandbox_id)
         body = invocation.encodable(invocation.body_of(request)) | {"stream": True}
         to_agent = await self._addressed(agents.invoke(body, stream=True))
-        seconds = self._seconds(body, timeout)
+        seconds = rules.call_seconds(body, timeout, self.client.timeout)
         started = time.perf_counter()
         try:
             async with self._platform.stream(to_agent, otherwise=InvocationError, sandbox_id=self.sandbox_id, seconds=seconds) as reply:
@@ -236,8 +227,11 @@ class SandboxSession:
                     yield invocation.as_text(whole.result)
                     return
                 yield None
-                async for chunk in invocation.chunks_of(reply, self.sandbox_id):
-                    yield chunk
+                chunks = invocation.Chunks(self.sandbox_id)
+                async for part in reply:
+                    for chunk in chunks.feed(part):
+                        yield chunk
+                chunks.end()
         except AgentClientError as error:
             await self._explain(error)
             raise
@@ -261,18 +255,4 @@ class SandboxSession:
                 error.details.update(cause.details)
                 error.message = f"{error.message}: {cause.message}"
             error = cause
-        self._learn(error)
-
-    def _learn(self, error: AgentClientError) -> None:
-        """Remember what a failure says of the session's state."""
-        if isinstance(error, SessionNotFoundError):
-            self.status = SessionStatus.ERROR if error.details.get("state") == "failed" else SessionStatus.CLOSED
-        elif error.error_code == wire.AGENT_CRASHED.slug:
-            self.status = SessionStatus.ERROR
-        elif error.error_code == wire.SANDBOX_PAUSED.slug:
-            self.status = SessionStatus.PAUSED
-
-
-def status_of(detail: SandboxDetail) -> SessionStatus:
-    """Return the state of a session that has not ended."""
-    return SessionStatus.PAUSED if detail.state == "paused" else SessionStatus.ACTIVE
+        self.status = rules.status_told_by(error, self.status)
