@@ -87,7 +87,8 @@ async def test_setup_py_runs_confined_to_the_sandbox(process_platform: Platform,
 async def test_requirements_that_cannot_be_resolved_fail_with_the_name(process_platform: Platform, tmp_path: Path) -> None:
     agent = write_agent(tmp_path / "unresolved", "unresolved", requirements_txt="six==99.0\n")
     status = await process_platform.deploy(agent, expect="error")
-    assert "could not be installed" in status["reason"]["message"]
+    assert status["reason"]["message"].startswith("The requirements could not be installed: ")
+    assert "six==99.0" in status["reason"]["message"]
     assert any("six==99.0" in line for line in status["lines"])
 
 

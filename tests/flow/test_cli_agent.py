@@ -141,10 +141,10 @@ async def test_deploy_for_programs(cli: Cli, agent_dir: Path) -> None:
 
 @pytest.mark.promise("cli.deploy-fails")
 async def test_a_failed_build_tells_the_reason_and_its_last_lines(cli: Cli, platform: FakePlatform, agent_dir: Path) -> None:
-    platform.on(f"GET {LOGS}", followed(["resolving"], "error", message="no such package", output="ERROR: nope==1"))
+    platform.on(f"GET {LOGS}", followed(["ERROR: nope==1"], "error", message="no such package", output="ERROR: nope==1"))
     ended = await cli("deploy", "mine", "--json")
     assert (ended.code, ended.json["phase"], ended.json["reason"]["output"]) == (5, "failed", "ERROR: nope==1")
-    assert "ERROR: nope==1" in ended.err
+    assert ended.err.count("ERROR: nope==1") == 1, "what was followed is not told twice"
     assert "no such package" in ended.err
     assert yaml.safe_load((agent_dir / "agent.yaml").read_text())["status"]["phase"] == "failed"
 

@@ -49,6 +49,7 @@ PROMISES = [
         "issue 2 §3",
         "Each build has an environment of its own from requirements.txt, with our SDK in it and never a foreign one of its name.",
     ),
+    ("build.index", "issue 2 §3", "Builds use the package index that uv or pip is configured with, by variables or by files."),
     ("build.confined", "issue 2 §3", "Builds of untrusted code run in a sandbox, with the package index as the only way out."),
     (
         "serve.adoption",

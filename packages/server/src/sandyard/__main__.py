@@ -80,8 +80,9 @@ def serve(
     """Run the platform until SIGTERM or Ctrl-C."""
     from sandyard.config import Settings
     from sandyard.domain.specs import EgressPolicy, Limits
+    from sandyard.services import package_index
 
-    index_url, index_hosts = _package_index(os.environ)
+    index = package_index.configured(os.environ)
     settings = Settings(
         data_dir=data_dir.expanduser().absolute(),
         host=host,
@@ -94,8 +95,8 @@ def serve(
         max_sandboxes=max_sandboxes,
         build_timeout=build_timeout,
         drain_timeout=drain_timeout,
-        index_url=index_url,
-        index_hosts=index_hosts,
+        index_url=index.url,
+        index_hosts=index.hosts,
         ca_bundle=_ca_bundle(os.environ),
     )
     _serve(settings)
@@ -292,22 +293,6 @@ def _bytes(text: str) -> int:
     if size is None:
         raise typer.BadParameter(f"{text!r} is not a size such as 512Mi or 2Gi")
     return size
-
-
-def _package_index(environ: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
-    """Return the index that uv or pip is configured with, and the hosts that builds may reach for it.
-
-    `SANDYARD_INDEX_HOSTS` (comma-separated) names further hosts, for an index that keeps its files elsewhere.
-    """
-    from urllib.parse import urlsplit
-
-    names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
-    url = next((environ[name] for name in names if environ.get(name)), None)
-    hosts = ["pypi.org:443", "files.pythonhosted.org:443"]
-    if url is not None:
-        parts = urlsplit(url)
-        hosts = [f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"]
-    return url, (*hosts, *filter(None, environ.get("SANDYARD_INDEX_HOSTS", "").split(",")))
 
 
 def _ca_bundle(environ: Mapping[str, str]) -> Path | None:

@@ -118,6 +118,10 @@ class SandboxRows(Protocol):
         """Newest first; `after` is the id of the last row of the page before."""
         ...
 
+    async def forget(self, before: float) -> int:
+        """Delete the rows that are final and whose `ends_at` lies before `before` (Unix seconds); return how many."""
+        ...
+
 
 class TemplateRows(Protocol):
     """Rows of templates, builds, tags and build logs."""
@@ -198,3 +202,7 @@ class Blobs(Protocol):
     def get(self, key: str) -> AsyncIterator[bytes]: ...
 
     async def delete(self, key: str) -> None: ...
+
+    async def keys(self, prefix: str) -> Sequence[str]:
+        """Return the keys below `prefix`, a whole first part or more of them, in no order."""
+        ...

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, SessionNotFoundError
 from ppio_sandbox.cli import manifest_file
-from ppio_sandbox.cli.output import UsageError, give, give_json, say, waiting
+from ppio_sandbox.cli.output import UsageError, end_of_line, give, give_json, say, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -99,17 +99,20 @@ async def _print_answer(session: SandboxSession, request: str | dict[str, Any], 
     if wish.as_json:
         give_json({**response.model_dump(mode="json", exclude_none=True), "result": response.result, "sandbox_id": session.sandbox_id})
     elif isinstance(response.result, str):
-        give(response.result)
+        give(response.result, end_of_line(response.result))
     else:
         give(json.dumps(response.result, ensure_ascii=False, indent=2))
 
 
 async def _print_stream(session: SandboxSession, request: str | dict[str, Any], wish: Wish) -> None:
-    async with session.stream(request, wish.timeout) as stream:
-        async for chunk in stream:
-            if wish.as_json:
-                give_json({"chunk": chunk})
-            else:
-                give(chunk, end="")
-    if not wish.as_json:
-        give("")
+    chunk = ""
+    try:
+        async with session.stream(request, wish.timeout) as stream:
+            async for chunk in stream:
+                if wish.as_json:
+                    give_json({"chunk": chunk})
+                else:
+                    give(chunk, end="")
+    finally:
+        if not wish.as_json:
+            give("", end_of_line(chunk))

@@ -45,8 +45,8 @@ async def deploy(directory: Path | None, config: Path | None, tags: list[str], *
 
 
 def _show(line: BuildLogEntry) -> None:
-    """Show progress; the list of what was installed is for `agent logs --build`."""
-    if not line.message.startswith(" + "):
+    """Show progress; the lists of what was downloaded and installed are for `agent logs --build`."""
+    if not line.message.startswith((" + ", " Downloaded ")):
         say(f"  {line.message.strip()}")
 
 
@@ -69,10 +69,9 @@ def _report(deployment: Deployment, status: BuildStatus | None, *, as_json: bool
 
 
 def _fail(deployment: Deployment, status: BuildStatus, *, as_json: bool) -> None:
-    reason = status.reason
-    if reason is not None and reason.output:
-        say(reason.output.rstrip())
-    sentence = f"the build {deployment.build_id} of {deployment.name} failed: {reason.message if reason else 'no reason was told'}"
+    """End the command; the last lines, which `--json` gives again, have been shown as they came."""
+    reason = status.reason.message if status.reason else "no reason was told"
+    sentence = f"the build {deployment.build_id} of {deployment.name} failed: {reason}"
     fail(ExitCode.BUILD_FAILED, sentence, as_json=as_json, **_summary(deployment, status))
 
 

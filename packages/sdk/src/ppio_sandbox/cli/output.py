@@ -69,6 +69,11 @@ def give(text: str, end: str = "\n") -> None:
     sys.stdout.flush()
 
 
+def end_of_line(text: str) -> str:
+    """Return what ends the line that `text` leaves open: nothing where it ended it itself."""
+    return "" if text.endswith("\n") else "\n"
+
+
 def give_json(value: object) -> None:
     give(json.dumps(value, ensure_ascii=False, default=str))
 
@@ -106,11 +111,12 @@ def _fail_with(error: PPIOAgentRuntimeError, *, as_json: bool) -> NoReturn:
     if output:
         say(output)
     fields = {"error_code": error.error_code, "request_id": getattr(error, "request_id", None), "details": details or None}
-    fail(_code_of(error), f"{error}{_exit_code_of(details)}{_hint(error)}", as_json=as_json, **fields)
+    fail(_code_of(error), f"{error}{_exit_code_of(details, str(error))}{_hint(error)}", as_json=as_json, **fields)
 
 
-def _exit_code_of(details: Mapping[str, Any]) -> str:
-    return f" (exit code {details['exit_code']})" if details.get("exit_code") is not None else ""
+def _exit_code_of(details: Mapping[str, Any], told: str) -> str:
+    code = details.get("exit_code")
+    return "" if code is None or f"code {code}" in told else f" (exit code {code})"
 
 
 def _hint(error: PPIOAgentRuntimeError) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sandyard.domain.specs import Found
     from sandyard.services.context import Context
 
+REMEMBERED_SECONDS = 7 * 24 * 3600.0
+"""How long after its time a sandbox that ended can still be asked about."""
 LOST = "The sandbox ended while the server was away"
 INTERRUPTED = "The server was restarted while the sandbox started"
 _log = structlog.get_logger("sandyard.reconcile")
@@ -70,7 +72,7 @@ class Reconciler:
         return len(await self._rows.list(states=LIVING, limit=100_000))
 
     async def run_once(self, busy: Collection[str]) -> None:
-        """Compare and mend."""
+        """Compare and mend; forget what ended long ago."""
         wanted = {row.id: row for row in await self._rows.list(states=LIVING, limit=100_000)}
         found = {item.sandbox_id: item for item in await self._context.backend.list()}
         known = {row.id for row in await self._rows.list(states=LIVING, limit=100_000)}
@@ -80,6 +82,7 @@ class Reconciler:
                 await self._do(action)
             except BackendError as error:
                 _log.warning("reconcile failed", verb=action.verb, sandbox=action.sandbox_id, error=str(error))
+        await self._rows.forget(self._context.clock.now() - REMEMBERED_SECONDS)
 
     async def _do(self, action: Action) -> None:
         backend = self._context.backend

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
@@ -178,7 +177,7 @@ class Builder:
 
     async def _failed(self, build: Build, log: BuildLog, reason: str) -> None:
         home = build_dir(self._settings, build.id)
-        await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
+        await anyio.to_thread.run_sync(trees.remove, home)
         await _insist(lambda: log.say(reason, level="error"))
         await self._finish(build, state=BuildState.FAILED, reason=reason)
 
@@ -201,15 +200,28 @@ async def _insist(act: Callable[[], Awaitable[T]]) -> T:
 def _explanation(exited: Exited) -> str:
     """Pick the sentence that says why: uv marks it with "error:" or a cross, then what caused it; else how the sandbox ended."""
     lines = [line.strip() for line in exited.output.splitlines()]
-    marked = [line.strip(f" {_CROSS}") for line in lines if line.startswith(("error:", _CROSS))]
-    causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
+    marked = [line.removeprefix("error:").strip(f" {_CROSS}") for line in lines if line.startswith(("error:", _CROSS))]
+    causes = [line.partition(":")[2].strip() for line in lines if line.startswith(("Caused by:", "cause:"))]
     return ": ".join(marked[-1:] + causes[-1:]) if marked else exited.reason
+
+
+def _trouble(venv: Path) -> str:
+    """Return why a build must end; nothing if it may go on. What it deleted and still holds open is seen only by what is free."""
+    try:
+        if disk.size(venv, install.BUILD_DISK) > install.BUILD_DISK:
+            return f"The build wrote more than {install.BUILD_DISK // MEBIBYTE} MiB"
+    except disk.TooDeep as error:
+        return f"The build left directories that are nested too deep: {error}"
+    if disk.is_nearly_full(venv):
+        return "The platform's disk is nearly full"
+    return ""
 
 
 async def _watch_disk(venv: Path, ended: asyncio.Future[Exited], done: anyio.Event) -> None:
     """End a build that fills the disk. No file system tells when a directory grows, hence the look every two seconds."""
     while not done.is_set():
-        if not ended.done() and await anyio.to_thread.run_sync(disk.size, venv) > install.BUILD_DISK:
-            ended.set_exception(BuildFailed(f"The build wrote more than {install.BUILD_DISK // MEBIBYTE} MiB"))
+        trouble = await anyio.to_thread.run_sync(_trouble, venv)
+        if trouble and not ended.done():
+            ended.set_exception(BuildFailed(trouble))
         with anyio.move_on_after(_WATCH_SECONDS):
             await done.wait()

@@ -3,32 +3,62 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 from typing import TYPE_CHECKING
+
+from sandyard.domain.specs import MEBIBYTE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTRY_BYTES = 4096
+"""What a file or a directory is counted as at least: names and inodes are a part of the disk, too."""
+_DEEPEST = 64
+"""Levels: each one holds a descriptor of the server's while it is looked at."""
+_DISTRIBUTION = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9._+!]+)\.dist-info")
+_MOST_DISTRIBUTIONS = 2000
+_RESERVE = 1024 * MEBIBYTE
 
 
-def size(directory: Path) -> int:
-    """Return the bytes that the files below `directory` take on the disk."""
-    total = 0
-    for _, _, files, fd in os.fwalk(directory, onerror=None, follow_symlinks=False):
+class TooDeep(Exception):  # noqa: N818 (read as a sentence)
+    """Directories are nested deeper than any real package's."""
+
+
+def size(directory: Path, most: int = sys.maxsize) -> int:
+    """Return the bytes that what lies below `directory` takes on the disk; counting ends where it exceeds `most`.
+
+    Raises:
+        TooDeep: directories are nested too deep to be looked at.
+    """
+    total, base = 0, len(directory.parts)
+    for top, directories, files, fd in os.fwalk(directory, onerror=None, follow_symlinks=False):
+        if top.count("/") - base > _DEEPEST:
+            raise TooDeep(f"more than {_DEEPEST} levels")
+        total += len(directories) * _ENTRY_BYTES
         for name in files:
             try:
-                total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks * 512
+                total += max(_ENTRY_BYTES, os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks * 512)
             except FileNotFoundError:
                 continue
+        if total > most:
+            break
     return total
+
+
+def is_nearly_full(directory: Path) -> bool:
+    """Tell whether the file system below `directory` has less left than what the platform itself needs."""
+    usage = shutil.disk_usage(directory)
+    return usage.free < min(_RESERVE, usage.total // 20)
 
 
 def installed(venv: Path) -> tuple[str, ...]:
     """Return what is installed in a virtual environment as `name==version`, sorted, read off the names of its metadata."""
     names = _listed(venv, "lib", f"python3.{sys.version_info.minor}", "site-packages")
-    stems = [name.removesuffix(".dist-info").rpartition("-") for name in names if name.endswith(".dist-info")]
-    return tuple(sorted(f"{project.replace('_', '-')}=={version}" for project, _, version in stems))
+    found = [match for match in map(_DISTRIBUTION.fullmatch, names) if match is not None]
+    return tuple(sorted(f"{match[1].replace('_', '-')}=={match[2]}" for match in found)[:_MOST_DISTRIBUTIONS])
 
 
 def _listed(root: Path, *parts: str) -> list[str]:

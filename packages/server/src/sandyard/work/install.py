@@ -40,7 +40,7 @@ _SCRIPT = """\
 set -eu
 cd "$BUILD_APP"
 set -- -r "$BUILD_TOOLS/sdk.txt"
-if [ -f requirements.txt ]; then set -- "$@" -r requirements.txt; fi
+if grep -Eqs "^[[:space:]]*[^#[:space:]]" requirements.txt; then set -- "$@" -r requirements.txt; fi
 python="$BUILD_VENV/bin/python"
 "$BUILD_UV" venv --quiet --no-cache --no-project --allow-existing --python "$BASE_PYTHON" "$BUILD_VENV"
 "$BUILD_UV" pip install --python "$python" --compile-bytecode --override "$BUILD_TOOLS/overrides.txt" "$@"
@@ -76,7 +76,7 @@ def stage_sdk(directory: Path) -> None:
 def prepare(home: Path) -> None:
     """Lay out a build's directories, removing what an earlier attempt left. Blocking."""
     for name in ("venv", "tools"):
-        shutil.rmtree(home / name, ignore_errors=True)
+        trees.remove(home / name)
         (home / name).mkdir(parents=True)
     tools = home / "tools"
     (tools / "overrides.txt").write_text("".join(f'{name} ; sys_platform == "never"\n' for name in OURS))

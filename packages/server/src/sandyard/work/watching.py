@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS = 0.25
 _LINE_CHARACTERS = 2000
+_LINE_BYTES = 4 * _LINE_CHARACTERS
 _MAX_LINES = 20_000
 
 
@@ -36,14 +37,18 @@ class BuildLog:
         """Append lines."""
         now = self._context.clock.now()
         lines = [
-            LogLine(number=self._number + i, timestamp=now, message=text[:_LINE_CHARACTERS], level=level) for i, text in enumerate(messages)
+            LogLine(number=self._number + i, timestamp=now, message=text[:_LINE_CHARACTERS], level=level)
+            for i, text in enumerate(messages[: self._room])
         ]
-        lines = lines[: max(0, _MAX_LINES - self._number)]
         if lines:
             await self._context.store.logs.append(self._build_id, lines)
             self._number += len(lines)
             self._last = lines[-1].message
             self._wakes.wake(self._build_id)
+
+    @property
+    def _room(self) -> int:
+        return max(0, _MAX_LINES - self._number)
 
     async def complete(self, output: str) -> None:
         """Append the last lines of something that ended, unless they are here already."""
@@ -60,7 +65,7 @@ class BuildLog:
         while True:
             finished = done.is_set()
             data, tail.offset = await self._context.supervision.output(sandbox_id, tail.offset)
-            await self.say(*tail.lines(data, last=finished))
+            await self.say(*tail.lines(data, self._room, last=finished))
             if finished:
                 return
             with anyio.move_on_after(_TICK_SECONDS):
@@ -68,15 +73,17 @@ class BuildLog:
 
 
 class _Tail:
-    """Cuts bytes into lines."""
+    """Cuts bytes into lines; one that does not end is cut where it is longer than what a log keeps of a line."""
 
     def __init__(self) -> None:
         self.offset = 0
         self._rest = b""
 
-    def lines(self, data: bytes, *, last: bool) -> list[str]:
+    def lines(self, data: bytes, most: int, *, last: bool) -> list[str]:
+        if not most:
+            return []
         *whole, self._rest = (self._rest + data).split(b"\n")
-        if last and self._rest:
+        if (last and self._rest) or len(self._rest) > _LINE_BYTES:
             whole.append(self._rest)
             self._rest = b""
-        return [line.decode(errors="replace").rstrip("\r") for line in whole]
+        return [line.decode(errors="replace").rstrip("\r") for line in whole[:most]]
