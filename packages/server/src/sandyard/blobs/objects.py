@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.exceptions import BaseError
@@ -64,6 +65,8 @@ class ObjectBlobs:
             if error is counted.raised:
                 raise
             raise _unavailable(error) from error
+        finally:
+            await counted.aclose()
         return counted.size
 
     async def get(self, key: str) -> AsyncIterator[bytes]:
@@ -101,31 +104,47 @@ class ObjectBlobs:
             StoreUnavailable: they cannot be read.
         """
         try:
-            listed = await obstore.list(self._store, _checked(prefix)).collect_async()
+            listing = obstore.list(self._store, _checked(prefix))  # pyright: ignore[reportUnknownMemberType] (the overload for Arrow, which is not installed)
+            listed = await listing.collect_async()
         except (OSError, BaseError) as error:
             raise _unavailable(error) from error
         return [entry["path"] for entry in listed]
 
 
 class _Counted:
-    """Passes chunks on, counts their bytes and remembers what the source raised."""
+    """Passes chunks on, counts their bytes and remembers what the source raised. obstore asks for each chunk in a task of its own."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
         self.size = 0
         self.raised: BaseException | None = None
+        self._asking: asyncio.Task[Any] | None = None
+        self._closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._closed:
+            raise asyncio.CancelledError
+        self._asking = asyncio.current_task()
         try:
             chunk = await anext(self._chunks)
         except BaseException as error:
             self.raised = error
             raise
+        finally:
+            self._asking = None
         self.size += len(chunk)
         return chunk
+
+    async def aclose(self) -> None:
+        """End the task that waits for a chunk: obstore leaves it behind when a put is cancelled."""
+        self._closed = True
+        if self._asking is not None:
+            asking = self._asking
+            asking.cancel()
+            await asyncio.wait([asking])
 
 
 def _checked(key: str) -> str:
