@@ -47,7 +47,7 @@ class InvocationResponse(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    result: Any = None
+    result: Any
     status: str = "success"
     duration: float
     metadata: dict[str, Any] | None = None

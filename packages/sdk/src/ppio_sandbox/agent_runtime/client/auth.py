@@ -58,6 +58,7 @@ class AuthManager:
 
     @property
     def api_key(self) -> str:
+        """The key in use."""
         return self._api_key
 
     def __repr__(self) -> str:

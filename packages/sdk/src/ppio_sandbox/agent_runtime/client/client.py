@@ -194,11 +194,13 @@ class AgentRuntimeClient:
         await self.platform.aclose()
 
     async def __aenter__(self) -> Self:
+        """Return the client; leaving the block closes it."""
         if self.platform.is_closed:
             raise faults.closed_client()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> None:
+        """Close the connections; sessions live on."""
         await self.close()
 
     def _found(self, detail: SandboxDetail) -> SandboxSession:

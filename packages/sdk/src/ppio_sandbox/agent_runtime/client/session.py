@@ -177,14 +177,17 @@ class SandboxSession:
 
     @property
     def is_active(self) -> bool:
+        """Whether the session takes calls, as last seen from here."""
         return self.status is SessionStatus.ACTIVE
 
     @property
     def is_paused(self) -> bool:
+        """Whether the session is paused, as last seen from here."""
         return self.status is SessionStatus.PAUSED
 
     @property
     def sandbox_id(self) -> str:
+        """The id of the sandbox, which is the session's."""
         return self._control.sandbox_id
 
     @property
