@@ -5,4 +5,10 @@ PROMISES = [
         "issue 2 §3",
         "The host's own addresses are refused to sandboxes like private ones, also where they are public.",
     ),
+    ("trust.guest", "issue 2 §3", "A guest that was taken over harms neither keeper nor server nor neighbours by what it writes outside."),
+    (
+        "trust.build",
+        "issue 2 §6",
+        "What a build leaves or prints, however deep, long or endless, fails it with a sentence, is removed, and costs others nothing.",
+    ),
 ]

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from sandkit.wire.errors import INVALID_MANIFEST, INVALID_PACKAGE, ApiError
 from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig
+from sandyard.services import trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ def unpack(archive: Path, target: Path, bounds: Bounds) -> AgentConfig:
             _extract(file, target, bounds)
         return read_manifest(target)
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        trees.remove(target)
         raise
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from sandkit.wire.errors import (
     ApiError,
 )
 from sandyard.domain.templates import DEFAULT_TAG, TAG, Build, BuildState, LogLine, Template
+from sandyard.services import trees
 from sandyard.services.ids import new_id
 from sandyard.services.lifecycle import LIVING
 from sandyard.services.packages import Bounds, unpack
@@ -86,7 +86,7 @@ class Templates:
                 return await self._enter(owner, build_id, config, tuple(tags) or (DEFAULT_TAG,), home)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
+                await anyio.to_thread.run_sync(trees.remove, home)
             raise
 
     async def resolve(self, owner: str, reference: str) -> tuple[Template, Build]:
@@ -138,7 +138,7 @@ class Templates:
         for build in builds:
             await self._blobs.delete(build.package)
             home = build_dir(self._settings, build.id)
-            await anyio.to_thread.run_sync(lambda home=home: shutil.rmtree(home, ignore_errors=True))
+            await anyio.to_thread.run_sync(trees.remove, home)
 
     async def build(self, owner: str, reference: str, build_id: str) -> Build:
         """Return a build of a template.
@@ -243,7 +243,7 @@ def _remove_others(directory: Path, known: Collection[str]) -> None:
     if directory.is_dir():
         for path in directory.iterdir():
             if path.name not in known:
-                shutil.rmtree(path, ignore_errors=True)
+                trees.remove(path)
 
 
 def _check_tags(tags: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import structlog
 from sandyard.domain.errors import BackendError, StartFailed, StoreError
 from sandyard.domain.specs import MEBIBYTE
 from sandyard.domain.templates import Build, BuildState
+from sandyard.services import trees
 from sandyard.services.ids import new_id
 from sandyard.services.specs import build_dir, session_spec
 from sandyard.services.templates import PENDING
@@ -112,6 +113,9 @@ class Builder:
         await anyio.to_thread.run_sync(install.prepare, home)
         await log.say("Installing the requirements")
         await self._install(build, log, home)
+        trouble = await anyio.to_thread.run_sync(_trouble, home / "venv")
+        if trouble:
+            raise BuildFailed(trouble)
         await log.say("Starting the agent once")
         await self._try(build, log)
         dependencies = await anyio.to_thread.run_sync(disk.installed, home / "venv")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY_BYTES = 4096
 """What a file or a directory is counted as at least: names and inodes are a part of the disk, too."""
-_DEEPEST = 64
+_DEEPEST = 80
 """Levels: each one holds a descriptor of the server's while it is looked at."""
 _DISTRIBUTION = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9._+!]+)\.dist-info")
 _MOST_DISTRIBUTIONS = 2000

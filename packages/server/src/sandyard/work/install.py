@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandyard.domain.specs import MEBIBYTE, EgressPolicy, Limits, Mount, SandboxSpec
+from sandyard.services import trees
 from sandyard.services.specs import APP, VENV, build_dir, environment
 
 if TYPE_CHECKING:

@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from .loop import Loop
 
 LINE_LIMIT = 4096
+_TOTAL_LIMIT = 64 * 1024
+"""What all lines of one pipe may come to: a handful is ever written."""
 
 
 class Lines:
-    """Owns `fd` and calls `handle` with each JSON object that is written to it. Who sends too long a line is heard no more."""
+    """Owns `fd` and calls `handle` with each JSON object written to it. Who sends too long a line, or too many, is heard no more."""
 
     def __init__(self, loop: Loop, fd: int, handle: Callable[[dict[str, Any]], None]) -> None:
         self._loop = loop
         self._fd: int | None = fd
         self._handle = handle
         self._rest = b""
+        self._left = _TOTAL_LIMIT
         loop.watch(fd, self._on_readable)
 
     def drain(self) -> None:
@@ -49,10 +52,11 @@ class Lines:
             return False
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 message: Any = json.loads(line)
                 if isinstance(message, dict):
                     self._handle(cast("dict[str, Any]", message))
-        if not chunk or len(self._rest) > LINE_LIMIT:
+        self._left -= len(chunk)
+        if not chunk or len(self._rest) > LINE_LIMIT or self._left < 0:
             self.close()
         return bool(chunk)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NAMESPACES = ("user", "pid", "mount", "net", "ipc", "uts", "cgroup")
 _ERRORS_SIZE = 16 * 1024
 _KILL_PATIENCE = 5.0
+_STATUSES = range(256)
+"""What an exit code or a signal can be; the guest is believed no other."""
 _NO_PAUSE = "Without isolation and control groups it cannot be paused."
 _BARE = "This sandbox is not isolated: it runs as the user of the server, and can read and change what that user can."
 
@@ -193,7 +195,11 @@ class Sandbox:
         assert self._first is not None
         self._around.loop.watch(self._first, self._on_first)
         with contextlib.suppress(OSError):
-            self._network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            if processes.wait(self._first, 0):  # it has died, and the number may be another's by now
+                os.close(network)
+                return
+            self._network = network
             self.listener = self._around.host.listener_in(self._network, PROXY_PORT)
 
     def _on_status(self, message: Mapping[str, Any]) -> None:
@@ -203,7 +209,7 @@ class Sandbox:
                 self.record.write(self.directory)
                 self._around.owner.on_listening(self)
             case "exited":
-                self._report = {key: message[key] for key in ("code", "signal") if isinstance(message.get(key), int)}
+                self._report = {key: message[key] for key in ("code", "signal") if message.get(key) in _STATUSES}
             case _:
                 pass
 

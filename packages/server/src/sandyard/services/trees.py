@@ -1,0 +1,63 @@
+"""Removing what foreign code wrote: directories nested thousands deep, closed to their owner, with links to anywhere."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove(directory: Path) -> None:
+    """Remove a tree in which nobody works any more. What cannot be removed stays; no link is followed.
+
+    Blocking: use a thread. `shutil.rmtree` would recurse (until Python 3.13), and hold a descriptor for every level.
+    """
+    with suppress(OSError):
+        _empty(_open(str(directory), None))
+        directory.rmdir()
+
+
+def _empty(current: int) -> None:
+    """Empty the directory that is open as `current`, level by level, and close it."""
+    try:
+        pending = [_unlink_files(current)]
+        while True:
+            if pending[-1]:
+                below = _open(pending[-1][-1], current)
+                pending.append(_unlink_files(below))
+            else:
+                pending.pop()
+                if not pending:
+                    return
+                below = os.open("..", _DIRECTORY, dir_fd=current)
+                os.rmdir(pending[-1].pop(), dir_fd=below)
+            os.close(current)
+            current = below
+    finally:
+        os.close(current)
+
+
+def _open(name: str, parent: int | None) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+    except PermissionError:  # closed to us, its owner
+        os.chmod(name, 0o700, dir_fd=parent)
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def _unlink_files(directory: int) -> list[str]:
+    """Remove all but directories, and return their names."""
+    os.fchmod(directory, 0o700)
+    names: list[str] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                names.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=directory)
+    return names
