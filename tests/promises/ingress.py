@@ -28,5 +28,6 @@ PROMISES = [
     ("ingress.back-pressure", "issue 2 §6", "A slow reader on either side slows the other down and grows no memory."),
     ("ingress.websocket", "issue 2 §3", "A WebSocket upgrade becomes a relay in both directions."),
     ("ingress.keep-alive", "issue 2 §3", "Connections to sandboxes are kept; a dead one costs a replayable request nothing."),
+    ("ingress.memory", "issue 2 §7", "A head that comes again is recognised by its bytes; every check counts for it as for the first."),
     ("ingress.many", "issue 2 §3", "Hundreds of streams run side by side."),
 ]

@@ -14,7 +14,7 @@ from sandyard.ingress import Ingress, IngressLimits
 from support.dialer import LoopbackDialer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 ID, TOKEN, OWNER, KEY = "abc123", "token-of-abc123", "owner-1", "sk-" + "a1" * 20
 OTHER_KEY = "sk-" + "b2" * 20
@@ -158,15 +158,22 @@ async def listening(handler: Any) -> AsyncGenerator[int, None]:
 
 
 @asynccontextmanager
-async def yard(handler: Any = echo, *, public: bool = False, **limits: Any) -> AsyncGenerator[Yard, None]:
+async def yard(
+    handler: Any = echo,
+    *,
+    public: bool = False,
+    owner_of: Callable[[str], str | None] = OWNERS.get,
+    internal_token: Callable[[Route], str] = lambda route: f"jwt.of.{route.sandbox_id}",
+    **limits: Any,
+) -> AsyncGenerator[Yard, None]:
     """An ingress with one running sandbox whose port 8080, 3000 and guest port are `handler`."""
     catalog, dialer = Catalog(), LoopbackDialer()
     catalog.put(Route(sandbox_id=ID, owner=OWNER, agent="echo", state=SandboxState.RUNNING, access_token=TOKEN, public=public))
     ingress = Ingress(
         catalog,
         dialer,
-        owner_of=OWNERS.get,
-        internal_token=lambda route: f"jwt.of.{route.sandbox_id}",
+        owner_of=owner_of,
+        internal_token=internal_token,
         is_platform_key=OWNERS.__contains__,
         limits=replace(IngressLimits(crash_wait=0.3, drain_timeout=0.2, linger_timeout=0.3), **limits),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from sandyard.ingress.heads import ResponseHead, inspect_response
+from sandyard.ingress.memory import KnownHead, remember
 
 if TYPE_CHECKING:
     from sandyard.ingress.exchange import Exchange
@@ -32,9 +33,7 @@ class Back(asyncio.Protocol):
         self._buffer_bytes = buffer_bytes
         self._raw = False
         self._paused = False
-        self._renew()
-
-    def _renew(self) -> None:
+        self._known: tuple[KnownHead, ResponseHead] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._reason = b""
         self._headers: list[Header] = []
@@ -106,7 +105,7 @@ class Back(asyncio.Protocol):
         elif self._raw:
             exchange.response_data(data)
             exchange.flush_response()
-        else:
+        elif not self._recognise(exchange, data):
             self._feed(exchange, data)
 
     def eof_received(self) -> None:
@@ -130,7 +129,28 @@ class Back(asyncio.Protocol):
 
     # --- parsing
 
+    def _recognise(self, exchange: Exchange, data: bytes) -> bool:
+        """Pass on a whole response whose head is known; the parser, which is between two messages, need not see it."""
+        if self._known is None or self._head_bytes or exchange.head.method == b"HEAD":
+            return False
+        known, head = self._known
+        body = known.body_of(data)
+        if body is None:
+            return False
+        exchange.response_head(head, len(body))
+        exchange.response_data(body)
+        exchange.response_end()
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the head of a response that was all of one read and may be followed by another."""
+        head = self._head
+        if self._ended and not self._spoiled and head is not None and head.length is not None and head.keep_alive and not head.bodiless:
+            known = remember(data, b"HTTP/1.1 ", head.length)
+            self._known = None if known is None else (known, head)
+
     def _feed(self, exchange: Exchange, data: bytes) -> None:
+        fresh = not self._head_bytes
         if self._head is None:
             self._head_bytes += len(data)
         rest = b""
@@ -143,6 +163,8 @@ class Back(asyncio.Protocol):
             self._spoiled = True
         if self._head is None and self._head_bytes > RESPONSE_HEAD_BYTES:
             self._spoiled = True
+        if fresh:
+            self._remember(data)
         self._deliver(exchange, rest)
 
     def _deliver(self, exchange: Exchange, rest: bytes) -> None:
@@ -182,7 +204,7 @@ class Back(asyncio.Protocol):
             message = "101 that nobody asked for"
             raise ValueError(message)
         self._head = head
-        exchange.response_head(head)
+        exchange.response_head(head, head.length)
         if head.status >= 200 and exchange.head.method == b"HEAD":
             self._ended = self._spoiled = True  # the parser expects the body that a HEAD reply announces
 

@@ -16,7 +16,8 @@ from sandyard.domain.errors import PortClosed, SandboxGone
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.specs import AGENT_PORT
 from sandyard.ingress import routing
-from sandyard.ingress.heads import body_too_large, new_request_id, render_request, render_response, request_id_of
+from sandyard.ingress.heads import body_too_large, finish_request, new_request_id, render_response, request_id_of
+from sandyard.ingress.passage import find_passage
 from sandyard.ingress.replies import CONTINUE, LAST_CHUNK, chunk, error_reply
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sandyard.ingress.back import Back
     from sandyard.ingress.front import Front
     from sandyard.ingress.heads import RequestHead, ResponseHead
+    from sandyard.ingress.passage import Passage
     from sandyard.ingress.plane import Plane
     from sandyard.ingress.routing import Target
 
@@ -32,14 +34,19 @@ _CLOSED_PORT_WAIT = 0.5
 
 
 class Exchange:
-    """Driven by its `Front` (request, flow control) and its `Back` (response); both drop it when it is over."""
+    """Driven by its `Front` (request, flow control) and its `Back` (response); both drop it when it is over.
 
-    def __init__(self, plane: Plane, front: Front, head: RequestHead) -> None:
+    `passage` is what the same head led to before; `length` the body's, which may differ from that head's.
+    """
+
+    def __init__(self, plane: Plane, front: Front, head: RequestHead, *, length: int | None, passage: Passage | None = None) -> None:
         self.head = head
+        self.passage = passage
         self.request_id = request_id_of(head) or new_request_id()
         self.request_done = not head.has_body
         self._plane = plane
         self._front = front
+        self._length = length
         self._target: routing.Target | None = None
         self._back: Back | None = None
         self._task: asyncio.Task[None] | None = None
@@ -61,23 +68,15 @@ class Exchange:
         """Find out who is asked and send the head, or answer with an error."""
         plane = self._plane
         try:
-            target = self._target = routing.find_target(self.head, plane.catalog)
-            route = routing.admit(self.head, target, plane.catalog, plane.owner_of)
-            self._request_head = self._render(target, route)
+            if self.passage is None or not self.passage.holds(plane):
+                self._target = routing.find_target(self.head, plane.catalog)
+                self.passage = find_passage(plane, self.head, self._target)
         except ApiError as error:
             self.fail(error)
             return
-        self._connect(target)
-
-    def _render(self, target: Target, route: Route) -> bytes:
-        token = self._plane.internal_token(route)
-        return render_request(
-            self.head,
-            target=routing.path_for(self.head, target),
-            identity=f"x-internal-token: {token}\r\nx-sandbox-id: {route.sandbox_id}\r\n".encode("latin-1"),
-            request_id=self.request_id,
-            is_platform_key=self._plane.is_platform_key,
-        )
+        self._target = self.passage.target
+        self._request_head = finish_request(self.passage.lines, self._length, self.request_id)
+        self._connect(self._target)
 
     def request_data(self, data: bytes) -> None:
         if self._over:
@@ -176,26 +175,27 @@ class Exchange:
 
     # --- the response, from the back
 
-    def response_head(self, head: ResponseHead) -> None:
+    def response_head(self, head: ResponseHead, length: int | None) -> None:
+        """A head has arrived. `length` is that of its body, if it says one."""
         if head.status == 101:
             self._switch(head)
             return
         if head.status < 200:
             if head.status != 100 and self.head.minor == 1:
-                self._incoming.append(render_response(head, request_id=self.request_id, chunked=False, close=False, minor=1))
+                self._incoming.append(render_response(head, length, request_id=self.request_id, chunked=False, close=False, minor=1))
             return
         self._response = head
-        delimited = head.bodiless or head.length is not None or self.head.method == b"HEAD"
+        delimited = head.bodiless or length is not None or self.head.method == b"HEAD"
         self._rechunk = not delimited and self.head.minor == 1
         self._close = self._plane.draining or not self.head.keep_alive or self.head.websocket or not (delimited or self._rechunk)
         self._incoming.append(
-            render_response(head, request_id=self.request_id, chunked=self._rechunk, close=self._close, minor=self.head.minor)
+            render_response(head, length, request_id=self.request_id, chunked=self._rechunk, close=self._close, minor=self.head.minor)
         )
 
     def _switch(self, head: ResponseHead) -> None:
         self._response = head
         self._raw = True
-        self._incoming.append(render_response(head, request_id=self.request_id, chunked=False, close=False, minor=1))
+        self._incoming.append(render_response(head, head.length, request_id=self.request_id, chunked=False, close=False, minor=1))
         self.flush_response()
         self._front.relay()
         self._send_early()

@@ -6,32 +6,23 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from sandkit.wire.errors import HEADERS_TOO_LARGE, INVALID_REQUEST, REQUEST_TIMEOUT, UNAVAILABLE, ApiError
+from sandkit.wire.errors import INVALID_REQUEST, REQUEST_TIMEOUT, UNAVAILABLE, ApiError
 from sandyard.ingress.exchange import Exchange
-from sandyard.ingress.heads import inspect_request, new_request_id
+from sandyard.ingress.heads import head_too_large, inspect_request, new_request_id
+from sandyard.ingress.limits import Wait
+from sandyard.ingress.memory import KnownHead, remember
 from sandyard.ingress.replies import error_reply
 
 if TYPE_CHECKING:
-    from sandyard.ingress.heads import Header
+    from sandyard.ingress.heads import Header, RequestHead
+    from sandyard.ingress.passage import Passage
     from sandyard.ingress.plane import Plane
 
 _RESET = struct.pack("ii", 1, 0)
-
-
-class Wait(Enum):
-    """What a connection waits for, and so which time-out counts."""
-
-    NOTHING = "nothing"
-    REQUEST = "idle_timeout"
-    HEAD = "head_timeout"
-    BODY = "body_timeout"
-    READER = "write_timeout"
-    GOODBYE = "linger_timeout"
 
 
 class Front(asyncio.Protocol):
@@ -56,6 +47,7 @@ class Front(asyncio.Protocol):
         self._headers: list[Header] = []
         self._priming = False
         self._failure: ApiError | None = None
+        self._known: tuple[KnownHead, RequestHead, Passage] | None = None
         self._raw = False
         self._deaf = False
         self._paused = False
@@ -80,7 +72,12 @@ class Front(asyncio.Protocol):
         if self._raw and self._receiving is not None:
             self._receiving.request_data(data)
             return
+        fresh = self._active is None and not self._in_head and not self._queue
+        if fresh and self._recognise(data):
+            return
         self._feed(data)
+        if fresh:
+            self._remember(data)
 
     def eof_received(self) -> None:
         """A client that has nothing more to say has left: HTTP has no use for half-open connections (nginx: 499)."""
@@ -184,6 +181,39 @@ class Front(asyncio.Protocol):
 
     # --- parsing
 
+    def _recognise(self, data: bytes) -> bool:
+        """Take a whole request whose head is known; the parser, which is between two messages, need not see it."""
+        if self._known is None:
+            return False
+        known, head, passage = self._known
+        body = known.body_of(data)
+        if body is None or bool(body) != head.has_body or len(body) > self._plane.limits.body_bytes:
+            return False
+        self._waiting = Wait.NOTHING
+        length = None if head.length is None else len(body)
+        exchange = self._active = self._receiving = Exchange(self._plane, self, head, length=length, passage=passage)
+        self._repeat(exchange, body)
+        if exchange.passage is not None and exchange.passage is not passage:
+            self._known = known, head, exchange.passage
+        return True
+
+    def _repeat(self, exchange: Exchange, body: bytes) -> None:
+        self.feeding = True
+        exchange.start()
+        if body:
+            exchange.request_data(body)
+            exchange.request_end()
+        self.feeding = False
+        exchange.flush_request()
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the head of a request that was all of one read, was admitted, and changes nothing about its connection."""
+        last = self._receiving
+        if last is None or last.passage is None or not last.request_done or not last.head.plain:
+            return
+        known = remember(data, last.head.method + b" ", last.head.length)
+        self._known = None if known is None else (known, last.head, last.passage)
+
     def _feed(self, data: bytes) -> None:
         self._read_bytes = len(data)
         self.feeding = True
@@ -204,7 +234,7 @@ class Front(asyncio.Protocol):
         if self._in_head:
             self._head_bytes += self._read_bytes
             if self._head_bytes > self._plane.limits.head_bytes:
-                self._bad(_headers_too_large(self._plane))
+                self._bad(head_too_large(self._plane.limits))
             elif self._active is None and self._waiting is not Wait.HEAD:
                 self._wait(Wait.HEAD)
         elif self._active is not None and not self._active.request_done and not self._paused and self.writable:
@@ -246,7 +276,7 @@ class Front(asyncio.Protocol):
             return  # trailers are dropped
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes + len(self._url) > self._plane.limits.head_bytes:
-            raise _headers_too_large(self._plane)
+            raise head_too_large(self._plane.limits)
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -255,7 +285,7 @@ class Front(asyncio.Protocol):
         parser = self._parser
         head = inspect_request(parser.get_method(), self._url, parser.get_http_version(), self._headers, self._plane.limits)
         self._in_head = False
-        exchange = self._receiving = Exchange(self._plane, self, head)
+        exchange = self._receiving = Exchange(self._plane, self, head, length=head.length)
         if self._active is None and not self._queue and not self._deaf:
             self._wait(Wait.NOTHING)
             self._active = exchange
@@ -367,7 +397,3 @@ class Front(asyncio.Protocol):
             self._wait(Wait.READER)
         else:
             self._transport.abort()
-
-
-def _headers_too_large(plane: Plane) -> ApiError:
-    return ApiError(HEADERS_TOO_LARGE, f"The request's head is larger than {plane.limits.head_bytes} bytes")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import random
 import re
 from dataclasses import dataclass
@@ -44,8 +45,10 @@ _SPECIAL = _CREDENTIALS | _ROUTING | _OURS | _HOP | _REQUEST_FRAME | {b"authoriz
 _SINGLE = _CREDENTIALS | _ROUTING | {b"host", b"content-length", b"expect", b"transfer-encoding"}
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"upgrade", b""})
 _NONE: frozenset[bytes] = frozenset()
-_REPLY_DROPPED = _HOP | {b"x-request-id"}
+_REPLY_DROPPED = _HOP | {b"content-length", b"x-request-id"}
 
+_ID_PREFIX = b"%020x" % random.getrandbits(80)  # of this process; request ids are names, no secrets
+_ID_NUMBERS = itertools.count(1)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _API_KEY = re.compile(rb"(?:sk-|e2b_)[0-9a-f]{40}", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -77,6 +80,11 @@ class RequestHead:
     def expects_continue(self) -> bool:
         return self.minor == 1 and self.has_body and b"expect" in self.special
 
+    @property
+    def plain(self) -> bool:
+        """Whether the connection goes on after it as before: HTTP/1.1, no chunks, no Upgrade, no Expect, no close."""
+        return self.minor == 1 and self.keep_alive and not self.chunked and not self.special.keys() & {b"upgrade", b"expect"}
+
     def first(self, name: bytes) -> str | None:
         """Return a special header's value as text, or None."""
         values = self.special.get(name)
@@ -85,16 +93,14 @@ class RequestHead:
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A response head as the sandbox sent it; names are in lower case."""
+    """A response head after inspection."""
 
     status: int
-    reason: bytes
-    headers: list[Header]
+    lines: bytes
+    """Status line and end-to-end headers, without Content-Length."""
     length: int | None
     chunked: bool
     keep_alive: bool
-    dropped: frozenset[bytes]
-    """What does not pass: hop-by-hop headers, with those that Connection names."""
 
     @property
     def bodiless(self) -> bool:
@@ -209,6 +215,10 @@ def body_too_large(limits: IngressLimits) -> ApiError:
     return ApiError(TOO_LARGE, f"The body is larger than the {limits.body_bytes} bytes that one request may carry")
 
 
+def head_too_large(limits: IngressLimits) -> ApiError:
+    return ApiError(HEADERS_TOO_LARGE, f"The request's head is larger than {limits.head_bytes} bytes")
+
+
 def request_id_of(head: RequestHead) -> bytes | None:
     """Return the caller's own request id if it is sane, else None."""
     values = head.special.get(b"x-request-id")
@@ -216,7 +226,7 @@ def request_id_of(head: RequestHead) -> bytes | None:
 
 
 def new_request_id() -> bytes:
-    return b"%032x" % random.getrandbits(128)  # a name, not a secret
+    return b"%b%012x" % (_ID_PREFIX, next(_ID_NUMBERS))
 
 
 def bearer_of(value: bytes) -> str | None:
@@ -246,18 +256,17 @@ def is_platform_authorization(value: bytes, is_platform_key: Callable[[str], boo
     return (bearer is not None and is_platform_key(bearer.lower())) or holds_platform_key(value, is_platform_key)
 
 
-def _may_hold_key(data: bytes) -> bool:
+def may_hold_key(data: bytes) -> bool:
     """Tell quickly what `_API_KEY` would tell slowly: most requests hold nothing like a key."""
     lowered = data.lower()
     return b"sk-" in lowered or b"e2b_" in lowered
 
 
-def render_request(
-    head: RequestHead, *, target: bytes, identity: bytes, request_id: bytes, is_platform_key: Callable[[str], bool]
-) -> bytes:
+def render_request(head: RequestHead, *, target: bytes, identity: bytes, is_platform_key: Callable[[str], bool]) -> bytes:
     """Return the head for the sandbox: ours for framing and identity, the caller's for the rest, no platform credential.
 
-    `identity` are whole header lines (`X-Internal-Token`, `X-Sandbox-Id`).
+    What differs from request to request, length and id, is added by `finish_request`. `identity` are whole header lines
+    (`X-Internal-Token`, `X-Sandbox-Id`).
 
     Raises:
         ApiError: the URL holds a platform key, which cannot be taken off without changing what is asked for.
@@ -267,18 +276,23 @@ def render_request(
     for value in head.special.get(b"authorization", ()):
         if not is_platform_authorization(value, is_platform_key):
             lines.append(b"authorization: %b\r\n" % value)
-    if _may_hold_key(b"".join(lines)):
+    if may_hold_key(b"".join(lines)):
         if holds_platform_key(lines[0], is_platform_key):
             raise ApiError(INVALID_REQUEST, "An API key must not stand in a URL; send it as X-API-Key")
         lines = [line for line in lines if not holds_platform_key(line, is_platform_key)]
     if head.chunked:
         lines.append(b"transfer-encoding: chunked\r\n")
-    elif head.length is not None:
-        lines.append(b"content-length: %d\r\n" % head.length)
     if head.websocket:
         lines.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
-    lines.append(b"%bx-request-id: %b\r\n\r\n" % (identity, request_id))
+    lines.append(identity)
     return b"".join(lines)
+
+
+def finish_request(lines: bytes, length: int | None, request_id: bytes) -> bytes:
+    """Return what `render_request` began, as a whole head."""
+    if length is None:
+        return b"%bx-request-id: %b\r\n\r\n" % (lines, request_id)
+    return b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n" % (lines, length, request_id)
 
 
 def inspect_response(status: int, reason: bytes, version: str, headers: list[Header]) -> ResponseHead:
@@ -303,22 +317,22 @@ def inspect_response(status: int, reason: bytes, version: str, headers: list[Hea
     if codings and (length is not None or codings != [b"chunked"]):
         message = "ambiguous framing"
         raise ValueError(message)
+    dropped = _REPLY_DROPPED | options if options else _REPLY_DROPPED
+    lines = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in dropped]
     return ResponseHead(
         status=status,
-        reason=reason,
-        headers=headers,
+        lines=b"HTTP/1.1 %d %b\r\n%b" % (status, reason, b"".join(lines)),
         length=None if length is None else int(length),
         chunked=bool(codings),
         keep_alive=b"close" not in options and (version == "1.1" or b"keep-alive" in options),
-        dropped=_REPLY_DROPPED | options if options else _REPLY_DROPPED,
     )
 
 
-def render_response(head: ResponseHead, *, request_id: bytes, chunked: bool, close: bool, minor: int) -> bytes:
+def render_response(head: ResponseHead, length: int | None, *, request_id: bytes, chunked: bool, close: bool, minor: int) -> bytes:
     """Return the head for the client: the sandbox's end-to-end headers under our framing."""
-    lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    dropped = head.dropped
-    lines += [b"%b: %b\r\n" % pair for pair in head.headers if pair[0] not in dropped]
+    lines = [head.lines]
+    if length is not None:
+        lines.append(b"content-length: %d\r\n" % length)
     if head.status == 101:
         lines.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
     elif close:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 MEBIBYTE = 1024 * 1024
 
@@ -28,10 +29,21 @@ class IngressLimits:
     write_timeout: float = 120.0
     response_timeout: float | None = None
     connect_timeout: float = 10.0
-    pool_size: int = 32
+    pool_size: int = 128
     pool_timeout: float = 4.0
     crash_wait: float = 2.0
     drain_timeout: float = 10.0
     linger_timeout: float = 2.0
     buffer_bytes: int = 64 * 1024
     """High-water mark of each transport: what one direction of one connection may hold."""
+
+
+class Wait(Enum):
+    """What a connection waits for, and so which of the limits counts."""
+
+    NOTHING = "nothing"
+    REQUEST = "idle_timeout"
+    HEAD = "head_timeout"
+    BODY = "body_timeout"
+    READER = "write_timeout"
+    GOODBYE = "linger_timeout"

@@ -104,8 +104,8 @@ def _read_port(text: str) -> int:
     return int(digits)
 
 
-def admit(head: RequestHead, target: Target, catalog: Catalog, owner_of: Callable[[str], str | None]) -> Route:
-    """Return the route of a living sandbox that this caller may reach.
+def admit(head: RequestHead, target: Target, catalog: Catalog, owner_of: Callable[[str], str | None]) -> tuple[Route, bool]:
+    """Return the route of a living sandbox that this caller may reach, and whether the route alone admits him (no API key did).
 
     Raises:
         ApiError: `sandbox_gone`, `sandbox_paused`, `unauthenticated` or `forbidden`. What is told of an ended sandbox (its last
@@ -114,18 +114,23 @@ def admit(head: RequestHead, target: Target, catalog: Catalog, owner_of: Callabl
     route = catalog.get(target.sandbox_id)
     if route is None:
         raise ApiError(SANDBOX_GONE, "The sandbox was not found")
-    if not (route.public and target.port != GUEST_PORT):
-        _authenticate(head, route, owner_of)
+    by_route = (route.public and target.port != GUEST_PORT) or _has_token(head, route)
+    if not by_route:
+        _check_keys(head, route, owner_of)
     check_state(route)
-    return route
+    return route, by_route
 
 
-def _authenticate(head: RequestHead, route: Route, owner_of: Callable[[str], str | None]) -> None:
+def _has_token(head: RequestHead, route: Route) -> bool:
     expected = route.access_token.encode()
     for name in (b"x-access-token", b"e2b-traffic-access-token"):
         tokens = head.special.get(name)
         if tokens is not None and hmac.compare_digest(tokens[0], expected):
-            return
+            return True
+    return False
+
+
+def _check_keys(head: RequestHead, route: Route, owner_of: Callable[[str], str | None]) -> None:
     keys = [head.first(b"x-api-key"), *(bearer_of(value) for value in head.special.get(b"authorization", ()))]
     owners = {owner_of(key) for key in keys if key} - {None}
     if route.owner in owners:

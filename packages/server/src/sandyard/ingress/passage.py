@@ -1,0 +1,48 @@
+"""What follows from a request head: which port of which sandbox, whether the caller may, and what the sandbox will read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sandyard.ingress import routing
+from sandyard.ingress.heads import may_hold_key, render_request
+
+if TYPE_CHECKING:
+    from sandyard.catalog import Route
+    from sandyard.ingress.heads import RequestHead
+    from sandyard.ingress.plane import Plane
+    from sandyard.ingress.routing import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """An admitted request head. `lines` is the head for the sandbox without Content-Length, request id and its end."""
+
+    target: Target
+    route: Route
+    token: str
+    lines: bytes
+    lasting: bool
+    """Follows from the head and the route alone: no API key was asked, which may be revoked at any time."""
+
+    def holds(self, plane: Plane) -> bool:
+        """Tell whether the same head leads to the same still: a route that changed in any way is another object."""
+        return self.lasting and plane.catalog.get(self.route.sandbox_id) is self.route and plane.internal_token(self.route) == self.token
+
+
+def find_passage(plane: Plane, head: RequestHead, target: Target) -> Passage:
+    """Decide about `head`.
+
+    Raises:
+        ApiError: the caller is not admitted, or asks for what he must not.
+    """
+    route, by_route = routing.admit(head, target, plane.catalog, plane.owner_of)
+    token = plane.internal_token(route)
+    lines = render_request(
+        head,
+        target=routing.path_for(head, target),
+        identity=f"x-internal-token: {token}\r\nx-sandbox-id: {route.sandbox_id}\r\n".encode("latin-1"),
+        is_platform_key=plane.is_platform_key,
+    )
+    return Passage(target, route, token, lines, by_route and b"authorization" not in head.special and not may_hold_key(lines))
