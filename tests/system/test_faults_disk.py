@@ -13,7 +13,7 @@ import pytest
 from support import traces
 from support.hostile import OPTIONS, SOURCE, Hostile
 from support.packages import pack, write_agent
-from support.platform import Platform, until
+from support.platform import Platform, PlatformEnded, until
 from support.sandboxes import until_gone
 
 if TYPE_CHECKING:
@@ -131,3 +131,19 @@ async def test_a_build_that_runs_out_of_disk_ends_with_a_reason(small: Hostile, 
     assert "disk" in status["reason"]["message"] or "space" in status["reason"]["message"]
     await small.deploy(tmp_path / "again", "halfway")
     await small.end(lives)
+
+
+@pytest.mark.promise("faults.full-disk")
+async def test_a_server_that_starts_on_a_full_disk_says_so_and_loses_no_session(small: Hostile, tmp_path: Path) -> None:
+    session, log = await small.session(timeout=300), small.platform.log
+    assert (await small.result(session, "count"))["calls"] == 1
+    await small.platform.kill9()
+    small.platform.log = tmp_path / "serve.log"
+    try:
+        with Filler(small.data_dir.parent), pytest.raises(PlatformEnded, match="disk is full; free some space"):
+            await small.platform.start()
+    finally:
+        small.platform.log = log
+        await small.platform.start()
+    assert (await small.result(session, "count"))["calls"] == 2
+    await small.end(session)
