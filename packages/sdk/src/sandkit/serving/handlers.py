@@ -34,11 +34,11 @@ class Handler:
         self.name = name_of(function)
         target = _code_of(function)
         self.streams = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
-        self._is_async = inspect.iscoroutinefunction(target)
+        self.is_async = inspect.iscoroutinefunction(target)
         self._context_at = _context_place(function, context_type)
 
     def __call__(self, request: Any, make_context: Callable[[], Any], threads: Threads) -> Awaitable[Any]:
-        if self._is_async:
+        if self.is_async:
             return self._begun(request, make_context)
         return self._called(request, make_context, threads)
 

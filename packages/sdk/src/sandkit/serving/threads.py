@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from concurrent.futures import Future
 
 MAX_THREADS = 64
 """Agents wait for models and tools far more than they compute."""
@@ -24,15 +25,35 @@ class Threads:
 
     def __init__(self, limit: int = MAX_THREADS) -> None:
         self._executor = ThreadPoolExecutor(limit, thread_name_prefix="agent")
+        self._abandoned: set[Future[Any]] = set()
+
+    @property
+    def abandoned(self) -> int:
+        """How many calls go on in their threads though nobody waits for them any more."""
+        return len(self._abandoned)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Return what `function` returns, called in a thread with a copy of the caller's context variables."""
-        context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: context.run(function, *args, **kwargs))
+        work = self.submit(function, *args, **kwargs)
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            self.abandon(work)
+            raise
 
     def iterate(self, generator: Generator[Any, None, Any]) -> ThreadIterator:
         """Return an async iterator over `generator`, which runs in one thread (what it opened there stays usable)."""
-        return ThreadIterator(self._executor, generator)
+        return ThreadIterator(self, generator)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have a thread call `function` in a copy of the caller's context variables."""
+        return self._executor.submit(copy_context().run, function, *args, **kwargs)
+
+    def abandon(self, work: Future[Any]) -> None:
+        """Count `work` among the abandoned until it ends, if it runs."""
+        if work.running():
+            self._abandoned.add(work)
+            work.add_done_callback(self._abandoned.discard)
 
     def close(self) -> None:
         """Take no more calls."""
@@ -42,13 +63,13 @@ class Threads:
 class ThreadIterator:
     """An async iterator over a generator in a thread: the generator goes on only when the next item is asked for."""
 
-    def __init__(self, executor: ThreadPoolExecutor, generator: Generator[Any, None, Any]) -> None:
-        self._executor = executor
+    def __init__(self, threads: Threads, generator: Generator[Any, None, Any]) -> None:
+        self._threads = threads
         self._generator = generator
+        self._work: Future[Any] | None = None
         self._wanted: SimpleQueue[bool] = SimpleQueue()
         self._answer: asyncio.Future[Any] | None = None
         self._loop = asyncio.get_running_loop()
-        self._started = False
         self._over = False
 
     def __aiter__(self) -> Self:
@@ -58,11 +79,10 @@ class ThreadIterator:
         if self._over:
             raise StopAsyncIteration
         self._answer = self._loop.create_future()
-        if self._started:
-            self._wanted.put(True)
+        if self._work is None:
+            self._work = self._threads.submit(self._run)
         else:
-            self._started = True
-            self._executor.submit(copy_context().run, self._run)
+            self._wanted.put(True)
         return await self._answer
 
     async def aclose(self) -> None:
@@ -70,10 +90,12 @@ class ThreadIterator:
         if self._over:
             return
         self._over = True
-        if self._started:
-            self._wanted.put(False)
-        else:
+        if self._work is None:
             self._generator.close()
+        else:
+            self._wanted.put(False)
+            if self._answer is not None and self._answer.cancelled():
+                self._threads.abandon(self._work)
 
     def _run(self) -> None:
         try:

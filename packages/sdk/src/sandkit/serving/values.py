@@ -13,6 +13,8 @@ import orjson
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 _LENIENT = _OPTIONS | orjson.OPT_NON_STR_KEYS  # slower, so only after the quick way has failed
 
+_DEEP = 20
+
 
 class NotJsonError(TypeError):
     """A value has no form in JSON; the message names its type and where in the result it stands."""
@@ -56,13 +58,13 @@ def _default(value: Any) -> Any:
     raise TypeError(f"no form in JSON for {type(value).__name__}")
 
 
-def _find(place: str, value: Any) -> tuple[str, Any]:
-    """Return the path and the value of the innermost part that cannot be encoded."""
-    for step, part in _parts(value):
+def _find(place: str, value: Any, depth: int = 0) -> tuple[str, Any]:
+    """Return the path and the value of the innermost part that cannot be encoded; a cycle is followed for a few steps only."""
+    for step, part in _parts(value) if depth < _DEEP else ():
         try:
             orjson.dumps(part, _default, _LENIENT)
         except TypeError:
-            return _find(place + step, part)
+            return _find(place + step, part, depth + 1)
     return place, value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ppio_sandbox.agent_runtime.runtime.context import AgentRuntimeContext
 from ppio_sandbox.agent_runtime.runtime.models import RuntimeConfig
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ppio_sandbox.agent_runtime.runtime.asgi import Receive, Scope, Send
-    from ppio_sandbox.agent_runtime.runtime.models import RequestContext
+    from ppio_sandbox.agent_runtime.runtime.models import PingStatus, RequestContext
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -20,13 +20,14 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 class AgentRuntimeApp:
     """An agent: register its function with `@app.entrypoint`, then `app.run()`, or serve `app` with any ASGI server.
 
-    `debug` sets `config.debug`: requests are logged.
+    `debug` sets `config.debug`: each request is logged, and the debug actions of AgentCore's contract are answered.
     """
 
     def __init__(self, config: RuntimeConfig | None = None, debug: bool = False) -> None:
-        config = config or RuntimeConfig()
-        self.config = config.model_copy(update={"debug": True}) if debug else config
-        self._server = AgentRuntimeServer(self.config)
+        if debug:
+            config = (config or RuntimeConfig()).model_copy(update={"debug": True})
+        self._server = AgentRuntimeServer(config)
+        self.config = self._server.config
 
     @overload
     def entrypoint(self, func: Function) -> Function: ...
@@ -57,11 +58,44 @@ class AgentRuntimeApp:
         self._server.add_middleware(middleware_func)
         return middleware_func
 
+    def websocket(self, func: Function) -> Function:
+        """Have async `func(websocket)` or `func(websocket, context)` serve `/ws`, and return it unchanged; it accepts itself."""
+        self._server.set_websocket_handler(func)
+        return func
+
+    def async_task(self, func: Function) -> Function:
+        """Return async `func` tracked: while a call of it runs, `/ping` says HealthyBusy.
+
+        Raises:
+            ValueError: it is not async.
+        """
+        return cast("Function", self._server.health.tasks.tracked(func))
+
+    def add_async_task(self, name: str, metadata: dict[str, Any] | None = None) -> int:
+        """Begin to track background work, and return its number for `complete_async_task`."""
+        return self._server.health.tasks.add(name, metadata)
+
+    def complete_async_task(self, task_id: int) -> bool:
+        """Track that work no more; False if there is none of that number."""
+        return self._server.health.tasks.complete(task_id)
+
+    def get_async_task_info(self) -> dict[str, Any]:
+        """Return `{"active_count", "running_jobs": [{"name", "duration"}]}`, durations in seconds."""
+        return self._server.health.tasks.info()
+
+    def force_ping_status(self, status: PingStatus | str) -> None:
+        """Have `/ping` say `status`, whatever the agent's own check and background work say."""
+        self._server.health.force(status)
+
+    def clear_forced_ping_status(self) -> None:
+        """Have `/ping` find out again."""
+        self._server.health.force(None)
+
     def run(self, port: int | None = None, host: str | None = None) -> None:
         """Serve until SIGTERM or SIGINT.
 
-        An argument wins over a field that was set in the configuration, that over the environment (PPIO_AGENT_PORT,
-        PPIO_AGENT_HOST), those over the defaults (8080, 0.0.0.0).
+        An argument wins over a field that was set in the configuration, that over the environment of when the app was made
+        (PPIO_AGENT_PORT, PPIO_AGENT_HOST), those over the defaults (8080, 0.0.0.0).
 
         Raises:
             RuntimeError: there is no entrypoint.

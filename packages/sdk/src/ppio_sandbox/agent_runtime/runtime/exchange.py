@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ppio_sandbox.agent_runtime.runtime.replies import too_large
+from ppio_sandbox.agent_runtime.runtime import agentcore
+from ppio_sandbox.agent_runtime.runtime.replies import ENVELOPES, SSE_HEADERS, RequestError, too_large
+from sandkit.wire import sse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ppio_sandbox.agent_runtime.runtime.asgi import Application, Receive, Scope, Send
-    from ppio_sandbox.agent_runtime.runtime.replies import Reply, StreamReply
+    from ppio_sandbox.agent_runtime.runtime.asgi import Application, Message, Receive, Scope, Send
+    from ppio_sandbox.agent_runtime.runtime.replies import Headers, Reply, StreamReply
+
+logger = logging.getLogger("ppio_sandbox.agent_runtime")
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
-
 _YOUTH_SECONDS = 0.002
 _LINGER_SECONDS = 2.0
+END_SECONDS = 5.0
+"""So long cancelled code may take to end; then it is cancelled again."""
 
 
 class ClientLeftError(Exception):
@@ -31,22 +38,64 @@ class ClientLeftError(Exception):
 class Exchange:
     """A request (`scope`, its body) and where its answer goes. Times are in seconds."""
 
-    __slots__ = ("_done", "_send", "_watcher", "chunks", "left", "overlong", "receive", "request_id", "scope", "started", "task")
+    __slots__ = (
+        "_alarm",
+        "_cancels",
+        "_done",
+        "_early",
+        "_limit",
+        "_own",
+        "_send",
+        "_silence",
+        "_watchers",
+        "began",
+        "between",
+        "chunks",
+        "dialect",
+        "expired",
+        "headers",
+        "left",
+        "outcome",
+        "overlong",
+        "receive",
+        "request_id",
+        "scope",
+        "started",
+        "task",
+        "touched",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send | None) -> None:
+        """Begin an exchange; without `send` its answer is somebody else's to send, and so is the watch over the connection."""
         self.scope = scope
-        self.started = time.perf_counter()
-        self.request_id = _request_id(scope)
+        self.started = self.touched = time.perf_counter()
+        """`touched` is when the last frame of a stream was sent."""
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.dialect = agentcore.DIALECT if agentcore.SESSION_HEADER in self.headers else ENVELOPES
+        self.request_id = _request_id(self.headers)
+        self.outcome: str | None = None
+        """How an invocation ends, in a word; None: it is no invocation."""
         self.left = False
+        self.expired = False
         self.chunks: AsyncIterator[Any] | None = None
         """What the agent streams; it is closed with the exchange, whether or not it was sent to its end."""
         self.overlong = False
         """The body was not read to its end."""
+        self.began = False
+        """The head of a stream is sent."""
+        self.between = False
+        """What was sent so far ends with a whole event: a comment may follow."""
         self.receive = receive
-        self._send = send
+        self._send: Send = send or _nowhere
+        self._own = send is not None
         self._done = False
         self.task = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
+        self._cancels = 0
+        self._limit = 0.0
+        self._silence = 0.0
+        self._early = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._watchers: list[asyncio.Task[None]] = []
 
     def elapsed(self) -> float:
         """Seconds since the request came."""
@@ -96,11 +145,26 @@ class Exchange:
     async def stream(self, reply: StreamReply) -> None:
         """Send each frame before the next one is asked for."""
         send = self._send
-        await send({"type": "http.response.start", "status": 200, "headers": reply.headers})
+        await self._begin(reply.headers)
         await send({"type": "http.response.body", "body": reply.first, "more_body": True})
+        self.between = True
         async for frame in reply.rest:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
-        await send({"type": "http.response.body"})
+        await self._end()
+
+    async def finish(self, frame: bytes) -> None:
+        """Send the last frame of a stream that has begun."""
+        await self._send({"type": "http.response.body", "body": frame, "more_body": True})
+        await self._end()
+
+    async def _begin(self, headers: Headers) -> None:
+        if not self.began:
+            self.began = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _end(self) -> None:
+        self.between = False
+        await self._send({"type": "http.response.body"})
         self._done = True
 
     async def forward(self, application: Application) -> None:
@@ -108,25 +172,122 @@ class Exchange:
         await application(self.scope, self.receive, self._send)
         self._done = True
 
-    def watch(self) -> None:
-        """From now on a client that leaves cancels the task, unless the exchange is done. The body must have been read."""
-        if not self._done:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+    def limit(self, seconds: float) -> None:
+        """Have the work cancelled when the exchange is `seconds` old; 0: never."""
+        self._limit = seconds
 
-    def close(self) -> asyncio.Task[None] | None:
-        """End the watch, and return the task that is still to end, if there is one."""
+    def beat(self, seconds: float, early: bool) -> None:
+        """From now on send a comment after `seconds` of silence; `early`: also if no head is sent yet, which is then sent first."""
+        self._silence = seconds
+        self._early = early
+        if self._watchers:
+            self._watchers.append(asyncio.get_running_loop().create_task(self._beat()))
+
+    def watch(self) -> None:
+        """From now on a client that leaves cancels the task, and so does the limit. The body must have been read."""
+        if self._done:
+            return
+        loop = asyncio.get_running_loop()
+        if self._limit:
+            self._alarm = loop.call_later(max(0.0, self._limit - self.elapsed()), self._expire)
+        if self._own:
+            self._watchers.append(loop.create_task(self._watch()))
+            if self._silence:
+                self._watchers.append(loop.create_task(self._beat()))
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """End the watch, and return the tasks that are still to end."""
         self._done = True
+        self.relent()
         self.task = None  # it holds the context, that the invocation, that this: no cycle is left to the collector
-        if self._watcher is not None:
-            self._watcher.cancel()
-        return self._watcher
+        for watcher in self._watchers:
+            watcher.cancel()
+        return self._watchers
+
+    def is_failure(self, error: BaseException) -> bool:
+        """Tell whether `error` is to be answered. A cancellation is, if the limit has caused it or the agent raised it by itself."""
+        if not isinstance(error, asyncio.CancelledError) or self.expired:
+            return True
+        return self.task is None or self.task.cancelling() == 0
+
+    def failed(self, error: BaseException) -> bytes:
+        """Note and log a failure, and return the event that ends a stream with it."""
+        error = self.noted(error)
+        self.log(error)
+        return self.dialect.failure_event(error, self.request_id)
+
+    def noted(self, error: BaseException | None) -> BaseException:
+        """Note the failure and return it: as what it is, or as the limit's end if that has caused it."""
+        if error is None or (self.expired and not isinstance(error, RequestError)):
+            self.relent()
+            error = RequestError(HTTPStatus.GATEWAY_TIMEOUT, "agent_timeout", f"the agent did not answer within {self._limit:g} s")
+        if self.outcome is not None:
+            self.outcome = _outcome(error)
+        return error
+
+    def log(self, error: BaseException) -> None:
+        """Write what the agent raised to the log; the caller's faults are told to the caller only."""
+        if not isinstance(error, RequestError):
+            logger.error("the agent failed (request %s)", self.request_id, exc_info=error)
+        elif error.slug == "agent_timeout":
+            logger.warning("%s (request %s)", error, self.request_id)
+
+    def relent(self) -> None:
+        """Take our own cancellations back: what they were for has happened, or is not wanted any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self.task is not None:
+            for _ in range(self._cancels):
+                self.task.uncancel()
+        self._cancels = 0
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._stop()
+
+    def _stop(self) -> None:
+        """Cancel the work, and again if it does not end; servers also say "disconnect" once the answer is complete."""
+        if self._done or self.task is None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._cancels:
+            logger.warning("the agent's code did not end within %g s, and is cancelled again (request %s)", END_SECONDS, self.request_id)
+        self._cancels += 1
+        self.task.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(END_SECONDS, self._stop)
 
     async def _watch(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        if not self._done and self.task is not None:  # servers also say "disconnect" once the answer is complete
+        if not self._done:
             self.left = True
-            self.task.cancel()
+            self._stop()
+
+    async def _beat(self) -> None:
+        while True:
+            wait = self._silence - (time.perf_counter() - self.touched)
+            if wait > 0:
+                await asyncio.sleep(wait)
+                continue
+            self.touched = time.perf_counter()
+            if self._early and not self.began:
+                await self._begin([*SSE_HEADERS, (b"x-request-id", self.request_id.encode())])
+                self.between = True
+            if self.between:
+                await self._send({"type": "http.response.body", "body": sse.HEARTBEAT, "more_body": True})
+
+
+def _outcome(error: BaseException) -> str:
+    """Return the word under which `error` is counted."""
+    if not isinstance(error, RequestError):
+        return "error"
+    return "timeout" if error.status == HTTPStatus.GATEWAY_TIMEOUT else "refused"
+
+
+async def _nowhere(_message: Message) -> None:
+    """Drop what an exchange without a connection would send: its answer is a value."""
 
 
 class Watch:
@@ -154,9 +315,9 @@ class Watch:
             self._young.pop().watch()
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(headers: dict[bytes, bytes]) -> str:
     """Return the caller's request id, if it is a sane one, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
-            return value.decode()
+    told = headers.get(b"x-request-id") or headers.get(agentcore.REQUEST_HEADER)
+    if told is not None and _SANE_ID.fullmatch(told):
+        return told.decode()
     return os.urandom(16).hex()  # not from a generator in memory: agents are also forked

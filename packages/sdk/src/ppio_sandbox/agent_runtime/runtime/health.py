@@ -7,11 +7,12 @@ import inspect
 import logging
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from pydantic import BaseModel
 
 from ppio_sandbox.agent_runtime.runtime.models import PingStatus
+from ppio_sandbox.agent_runtime.runtime.tasks import BackgroundTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,24 +28,58 @@ UNHEALTHY = "Unhealthy"
 
 
 class Health:
-    """The health of one agent. `check` is the agent's own function, if it has one."""
+    """The health of one agent. `check` is the agent's own function, if it has one; `tasks` are what it does in the background.
 
-    def __init__(self) -> None:
+    A forced status goes before the agent's own word, and that before what the background work says.
+    """
+
+    def __init__(self, threads: Callable[[], Threads]) -> None:
         self.check: Callable[[], Any] | None = None
+        self.tasks = BackgroundTasks(self._tasks_changed)
+        self._threads = threads
+        self._forced: PingStatus | None = None
         self._status = PingStatus.HEALTHY.value
         self._changed = int(time.time())
 
-    async def report(self, threads: Threads) -> dict[str, Any]:
+    @overload
+    def force(self, status: PingStatus | str) -> PingStatus: ...
+    @overload
+    def force(self, status: None) -> None: ...
+    def force(self, status: PingStatus | str | None) -> PingStatus | None:
+        """Have `/ping` say `status` from now on; None: no longer.
+
+        Raises:
+            ValueError: it is no status.
+        """
+        self._forced = None if status is None else PingStatus(status)
+        return self._forced
+
+    async def report(self) -> dict[str, Any]:
         """Return the body of `/ping`. It is an answer of an unhealthy agent if `status` is `UNHEALTHY`.
 
         `time_of_last_update` (Unix seconds) is when the status has changed last, as in the AgentCore contract.
         """
-        report = PingStatus.HEALTHY.value if self.check is None else await self._checked(threads)
-        body = _normalised(report)
-        if body["status"] != self._status:
-            self._status = body["status"]
-            self._changed = int(time.time())
+        body = _normalised(await self._told())
+        self._note(body["status"])
         return {**body, "timestamp": datetime.now(UTC).isoformat(), "time_of_last_update": self._changed}
+
+    async def _told(self) -> Any:
+        if self._forced is not None:
+            return self._forced
+        own = True if self.check is None else await self._checked(self._threads())
+        return self._automatic() if own is True else own
+
+    def _automatic(self) -> PingStatus:
+        return PingStatus.HEALTHY_BUSY if self.tasks else PingStatus.HEALTHY
+
+    def _tasks_changed(self) -> None:
+        if self.check is None and self._forced is None:
+            self._note(self._automatic().value)
+
+    def _note(self, status: str) -> None:
+        if status != self._status:
+            self._status = status
+            self._changed = int(time.time())
 
     async def _checked(self, threads: Threads) -> Any:
         check = self.check
@@ -62,8 +97,6 @@ class Health:
 def _normalised(report: Any) -> dict[str, Any]:
     if isinstance(report, BaseModel):
         report = report.model_dump(mode="json", exclude_none=True)
-    if report is True:
-        report = PingStatus.HEALTHY
     fields = cast("dict[str, Any]", report) if isinstance(report, dict) else {"status": report}
     word = fields.get("status")
     try:

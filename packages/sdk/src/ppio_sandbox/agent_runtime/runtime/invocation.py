@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
+from ppio_sandbox.agent_runtime.runtime import agentcore
 from ppio_sandbox.agent_runtime.runtime.models import RequestContext
 from ppio_sandbox.agent_runtime.runtime.replies import RequestError
 
@@ -29,21 +30,31 @@ class Invocation:
         """
         self._exchange = exchange
         self._context: RequestContext | None = None
-        self.request: Any = _mirrored(_decoded(body))
+        request = _decoded(body)
+        self.request: Any = request if exchange.dialect is agentcore.DIALECT else _mirrored(request)
 
     @property
     def stream(self) -> bool | None:
         """True: the caller wants a stream; False: one answer; None: it does not say, the agent's return type decides."""
         wish = self._field("stream")
-        return wish if isinstance(wish, bool) else None
+        return wish if isinstance(wish, bool) and self._exchange.dialect is not agentcore.DIALECT else None
+
+    def limit(self, seconds: float) -> float:
+        """Return how long the call may take: `seconds` (0: for ever), or what the caller wants if that is less."""
+        told = self._field("timeout")
+        if isinstance(told, bool) or not isinstance(told, int | float) or not told > 0 or self._exchange.dialect is agentcore.DIALECT:
+            return seconds
+        return min(told, seconds) if seconds > 0 else told
+
+    @property
+    def action(self) -> Any:
+        """The debug action that the body asks for, if it does."""
+        return self._field(agentcore.ACTION)
 
     def context(self) -> RequestContext:
         """Return the context; made when first asked for, and then always the same."""
         if self._context is None:
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._exchange.scope["headers"]}
-            told = headers.get(_SANDBOX_HEADER) or self._field("sandbox_id") or self._field("session_id")
-            sandbox_id = None if told is None else str(told)
-            self._context = RequestContext(sandbox_id=sandbox_id, request_id=self._exchange.request_id, headers=headers)
+            self._context = request_context(self._exchange, self._field("sandbox_id") or self._field("session_id"))
         return self._context
 
     def _field(self, name: str) -> Any:
@@ -51,12 +62,30 @@ class Invocation:
         return request.get(name) if isinstance(request, dict) else None
 
 
+def request_context(exchange: Exchange, sandbox_id: Any = None) -> RequestContext:
+    """Return the context of a request; the platform's header goes before the `sandbox_id` of the body."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers.items()}
+    told = headers.get(_SANDBOX_HEADER) or sandbox_id
+    fields = agentcore.context_fields(headers) if exchange.dialect is agentcore.DIALECT else {}
+    known = {"sandbox_id": None if told is None else str(told), "request_id": exchange.request_id, "headers": headers}
+    return RequestContext.model_validate({**known, **fields})
+
+
 def _decoded(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         what = f"the body is not valid JSON: {error}" if body else "the body is empty; send JSON"
-        raise RequestError(HTTPStatus.BAD_REQUEST, "invalid_json", what) from None
+        slug = "invalid_json" if _is_text(body) else "invalid_encoding"
+        raise RequestError(HTTPStatus.BAD_REQUEST, slug, what) from None
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _mirrored(request: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from email.utils import formatdate
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.server import ServerState
+
+from ppio_sandbox.agent_runtime.runtime import logs
 
 if TYPE_CHECKING:
     import socket
@@ -25,25 +26,20 @@ DRAIN_SECONDS = 10
 """So long running requests may go on after SIGTERM."""
 
 
-def serve(app: Application, config: RuntimeConfig, port: int | None, host: str | None) -> None:
-    """Serve `app` until SIGTERM or SIGINT.
-
-    An argument wins over a field that was set in `config`, that over PPIO_AGENT_HOST and PPIO_AGENT_PORT, those over defaults.
-
-    Raises:
-        ValueError: PPIO_AGENT_PORT is not a number.
-    """
+def serve(app: Application, config: RuntimeConfig, port: int | None, host: str | None, *, with_websocket: bool) -> None:
+    """Serve `app` until SIGTERM or SIGINT; `port` and `host`, if told, go before those of `config`."""
+    logs.configure(config.debug)
     settings = uvicorn.Config(
         app,
-        host=host if host is not None else _setting(config, "host", "PPIO_AGENT_HOST"),
-        port=port if port is not None else int(_setting(config, "port", "PPIO_AGENT_PORT")),
+        host=config.host if host is None else host,
+        port=config.port if port is None else port,
         loop="uvloop",
         http="httptools",
-        ws="none",
+        ws="websockets-sansio" if with_websocket else "none",
         lifespan="on",
         log_config=None,  # logging is the agent's to configure
-        log_level="debug" if config.debug else "warning",
-        access_log=config.debug,
+        log_level="warning",
+        access_log=False,  # the application writes a line per request in debug mode, with its ids
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -51,11 +47,6 @@ def serve(app: Application, config: RuntimeConfig, port: int | None, host: str |
     )
     with contextlib.suppress(KeyboardInterrupt):
         Server(settings).run()
-
-
-def _setting(config: RuntimeConfig, field: str, variable: str) -> Any:
-    told = os.environ.get(variable)
-    return told if told and field not in config.model_fields_set else getattr(config, field)
 
 
 def _url(listener: Any) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ppio_sandbox.agent_runtime.runtime.asgi import Message, Receive, Scope, Send
 
     Read = Callable[[int], Awaitable[bytes]]
-    Endpoint = Callable[[Exchange, Read], Awaitable[Reply | StreamReply]]
+    Endpoint = Callable[[Exchange, Read], Awaitable[Reply | StreamReply | Response]]
     Next = Callable[[Request], Awaitable[Response]]
 
 _EXCHANGE = "ppio.exchange"
@@ -44,11 +44,9 @@ def stacked(functions: Sequence[Callable[..., Any]], route: Endpoint, limit: int
     return run
 
 
-async def respond(request: Request, endpoint: Endpoint) -> Response:
-    """Answer a Starlette request, whether it has come through our middlewares or through somebody's own routes."""
-    exchange = request.scope.get(_EXCHANGE)
-    if not isinstance(exchange, Exchange):
-        exchange = Exchange(request.scope, request.receive, _nowhere)
+async def respond(request: Request, endpoint: Endpoint, exchange: Exchange | None = None) -> Response:
+    """Answer a Starlette request of `exchange`, which is that of the middlewares unless told."""
+    exchange = exchange or exchange_of(request)
 
     async def read(limit: int) -> bytes:
         body = await request.body()
@@ -56,7 +54,13 @@ async def respond(request: Request, endpoint: Endpoint) -> Response:
             raise too_large(limit)
         return body
 
-    return _response(await endpoint(exchange, read))
+    return response(await endpoint(exchange, read), exchange)
+
+
+def exchange_of(request: Request) -> Exchange:
+    """Return the exchange that `request` belongs to, or a new one if it has come through somebody's own routes."""
+    exchange = request.scope.get(_EXCHANGE)
+    return exchange if isinstance(exchange, Exchange) else Exchange(request.scope, request.receive, None)
 
 
 async def _call(function: Callable[..., Any], call_next: Next, request: Request) -> Response:
@@ -80,21 +84,30 @@ def _limited(exchange: Exchange, limit: int) -> Receive:
     return read
 
 
-async def _nowhere(_message: Message) -> None:
-    """Drop what an exchange without a connection would send: its answer is a value."""
-
-
 class _EventStream(StreamingResponse):
     """Sends frames as they come. The exchange watches the client already, so no second watcher is started."""
 
+    def __init__(self, reply: StreamReply, exchange: Exchange) -> None:
+        super().__init__(_all_frames(reply))
+        self._exchange = exchange
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the face of ASGI)
-        await self.stream_response(send)
+        is_plain = "content-encoding" not in self.headers
+
+        async def tell(message: Message) -> None:
+            self._exchange.between = is_plain and message.get("body", b"").endswith(b"\n\n")
+            await send(message)
+
+        await self.stream_response(tell)
 
 
-def _response(reply: Reply | StreamReply) -> Response:
-    response = Response(reply.body, reply.status) if isinstance(reply, Reply) else _EventStream(_all_frames(reply))
-    response.raw_headers = list(reply.headers)
-    return response
+def response(reply: Reply | StreamReply | Response, exchange: Exchange) -> Response:
+    """Return `reply` as a Starlette response; one that is a response already keeps all that it has."""
+    if isinstance(reply, Response):
+        return reply
+    made = Response(reply.body, reply.status) if isinstance(reply, Reply) else _EventStream(reply, exchange)
+    made.raw_headers = list(reply.headers)
+    return made
 
 
 async def _all_frames(reply: StreamReply) -> AsyncIterator[bytes]:

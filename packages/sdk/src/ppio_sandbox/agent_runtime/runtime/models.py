@@ -25,7 +25,11 @@ __all__ = [
 
 
 class RuntimeConfig(BaseModel):
-    """Settings of an agent's server. `timeout` is in seconds, `max_request_size` in bytes."""
+    """Settings of an agent's server. Times are in seconds, `max_request_size` in bytes.
+
+    `timeout` bounds a whole call (0: nothing does). `rate_limit`, if set, is how many invocations a caller may make in any
+    `rate_limit_window`. A stream that is silent for `heartbeat` sends a comment.
+    """
 
     host: str = "0.0.0.0"
     port: int = 8080
@@ -35,6 +39,9 @@ class RuntimeConfig(BaseModel):
     cors_origins: list[str] = Field(default_factory=lambda: ["*"])
     enable_metrics: bool = True
     enable_middleware: bool = True
+    rate_limit: int | None = None
+    rate_limit_window: int = 60
+    heartbeat: float = 15.0
 
 
 class RequestContext(BaseModel):
@@ -48,5 +55,6 @@ class RequestContext(BaseModel):
 
     @property
     def session_id(self) -> str | None:
-        """The sandbox id under its older name."""
-        return self.sandbox_id
+        """The session that an AgentCore caller names, else the sandbox id under its older name."""
+        told = (self.model_extra or {}).get("runtime_session_id")
+        return self.sandbox_id if told is None else str(told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,15 +17,23 @@ from sandkit.wire import sse
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from starlette.exceptions import HTTPException
+    from typing_extensions import TypeIs
+
+    from ppio_sandbox.agent_runtime.runtime.exchange import Exchange
+
 logger = logging.getLogger("ppio_sandbox.agent_runtime")
 
 _TURN_SECONDS = 100e-6
 """So often, and after its first chunk, a stream that never waits gives the event loop a turn: to write what was sent, to serve others."""
 
+CLOSE_SECONDS = 5.0
+"""So long a generator that is closed may take for its `finally`; then it is cancelled."""
+
 Headers = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
-_SSE_HEADERS: Headers = [
+SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -65,65 +74,98 @@ class StreamReply(NamedTuple):
     @property
     def headers(self) -> Headers:
         """The headers of the stream."""
-        return [*_SSE_HEADERS, (b"x-request-id", self.request_id.encode())]
+        return [*SSE_HEADERS, (b"x-request-id", self.request_id.encode())]
 
 
-async def opened(chunks: AsyncIterator[Any], request_id: str) -> StreamReply:
+class Fault(NamedTuple):
+    """A failure as callers are told it. `slug` is a word of ours, or the type of what the agent raised."""
+
+    status: int
+    slug: str
+    message: str
+    headers: Headers | None = None
+
+
+def fault(error: BaseException) -> Fault:
+    """Return whose fault `error` was: 4xx for what the caller sent, 500 for what the agent raised, or what the agent says itself."""
+    if isinstance(error, RequestError):
+        return Fault(error.status, error.slug, str(error), error.headers)
+    kind = type(error).__name__
+    if _is_http(error):
+        headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+        return Fault(error.status_code, kind, str(error.detail), headers)
+    text = str(error).encode("utf-8", "replace").decode()
+    return Fault(500, kind, text or kind)
+
+
+def _is_http(error: BaseException) -> TypeIs[HTTPException]:
+    """Tell whether `error` is Starlette's HTTPException; an agent that raises one has imported it."""
+    starlette = sys.modules.get("starlette.exceptions")
+    return starlette is not None and isinstance(error, starlette.HTTPException)
+
+
+class Envelopes:
+    """How answers look to most callers: in the envelope of seed 001 §3.4."""
+
+    @staticmethod
+    def success(result: Any, seconds: float, request_id: str) -> Reply:
+        """Return the envelope of what the agent returned; a request id is made of letters, digits, dots, hyphens and underscores."""
+        rest = b',"status":"success","duration":%.6f,"metadata":{"request_id":"%b"},"error":null}' % (seconds, request_id.encode())
+        return json_reply(200, b'{"result":' + to_json(result) + rest, request_id)
+
+    @staticmethod
+    def failure(error: BaseException, seconds: float, request_id: str) -> Reply:
+        """Return the envelope of a failure."""
+        found = fault(error)
+        envelope: dict[str, Any] = {"result": None, "status": "error", "duration": seconds, "metadata": {"request_id": request_id}}
+        body = orjson.dumps({**envelope, "error": found.message, "error_type": found.slug})
+        return json_reply(found.status, body, request_id, found.headers)
+
+    @staticmethod
+    def failure_event(error: BaseException, request_id: str) -> bytes:
+        """Return the terminal event of a stream whose agent has raised."""
+        found = fault(error)
+        fields = {"error": found.message, "error_type": found.slug, "status": "error", "metadata": {"request_id": request_id}}
+        return sse.encode(orjson.dumps(fields), sse.ERROR_EVENT)
+
+
+ENVELOPES = Envelopes()
+
+
+async def opened(chunks: AsyncIterator[Any], exchange: Exchange) -> StreamReply:
     """Return the stream of `chunks` once the first one exists: what the agent raises before it is raised here."""
-    rest = _frames(chunks, request_id)
-    return StreamReply(await anext(rest, b""), rest, request_id)
+    rest = _frames(chunks, exchange)
+    return StreamReply(await anext(rest, b""), rest, exchange.request_id)
 
 
-async def _frames(chunks: AsyncIterator[Any], request_id: str) -> AsyncGenerator[bytes]:
+async def _frames(chunks: AsyncIterator[Any], exchange: Exchange) -> AsyncGenerator[bytes]:
     """Yield an event per chunk. What the agent raises after the first one becomes the terminal event."""
     turn = 0.0
     try:
         async for chunk in chunks:
             yield sse.encode(to_json(chunk))
-            if perf_counter() - turn > _TURN_SECONDS:
+            exchange.touched = now = perf_counter()
+            if now - turn > _TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn = perf_counter()
-    except (Exception, SystemExit) as error:
-        if turn == 0.0:
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
+        if turn == 0.0 or not exchange.is_failure(error):
             raise
-        logger.exception("the agent failed in the middle of a stream (request %s)", request_id)
-        yield _failure_event(error, request_id)
+        yield exchange.failed(error)
     finally:
         await closed(chunks)
 
 
 async def closed(chunks: AsyncIterator[Any]) -> None:
-    """Close the agent's generator: its `finally` runs now, not when it is collected."""
+    """Close the agent's generator: its `finally` runs now, not when it is collected, and has `CLOSE_SECONDS`."""
     close = getattr(chunks, "aclose", None)
-    if close is not None:
-        await close()
-
-
-def success(result: Any, seconds: float, request_id: str) -> Reply:
-    """Return the envelope of what the agent returned; a request id is made of letters, digits, dots, hyphens and underscores."""
-    rest = b',"status":"success","duration":%.6f,"metadata":{"request_id":"%b"},"error":null}' % (seconds, request_id.encode())
-    return json_reply(200, b'{"result":' + to_json(result) + rest, request_id)
-
-
-def failure(error: BaseException, seconds: float, request_id: str) -> Reply:
-    """Return the envelope of a failure: 4xx for what the caller sent, 500 for what the agent raised."""
-    envelope: dict[str, Any] = {"result": None, "status": "error", "duration": seconds, "metadata": {"request_id": request_id}}
-    if isinstance(error, RequestError):
-        body = orjson.dumps({**envelope, "error": str(error), "error_type": error.slug})
-        return json_reply(error.status, body, request_id, error.headers)
-    return json_reply(500, orjson.dumps(envelope | _describe(error)), request_id)
-
-
-def _failure_event(error: BaseException, request_id: str) -> bytes:
-    """Return the terminal event of a stream whose agent has raised."""
-    fields = {**_describe(error), "status": "error", "metadata": {"request_id": request_id}}
-    return sse.encode(orjson.dumps(fields), sse.ERROR_EVENT)
-
-
-def _describe(error: BaseException) -> dict[str, str]:
-    """Return the message and the type of what the agent raised."""
-    text = str(error).encode("utf-8", "replace").decode()
-    return {"error": text or type(error).__name__, "error_type": type(error).__name__}
+    if close is None:
+        return
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await close()
+    except TimeoutError:
+        logger.warning("a generator of the agent did not close within %g s and was cancelled", CLOSE_SECONDS)
 
 
 def json_reply(status: int, body: bytes, request_id: str, headers: Headers | None = None) -> Reply:

@@ -1,9 +1,13 @@
-"""The agent's HTTP service: `POST /invocations`, `GET /ping`, `GET /` (seed 001 §3.2). An ASGI application."""
+"""The agent's HTTP service: `POST /invocations`, `GET /ping`, `GET /metrics`, `GET /` (seed 001 §3.2). An ASGI application."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
+import sys
+from collections.abc import Iterator
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -11,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ppio_sandbox.agent_runtime.exceptions import RuntimeError as AgentRuntimeError
+from ppio_sandbox.agent_runtime.runtime import agentcore, metrics
 from ppio_sandbox.agent_runtime.runtime.context import AgentRuntimeContext
 from ppio_sandbox.agent_runtime.runtime.exchange import ClientLeftError, Exchange, Watch
 from ppio_sandbox.agent_runtime.runtime.health import UNHEALTHY, Health
 from ppio_sandbox.agent_runtime.runtime.invocation import Invocation
+from ppio_sandbox.agent_runtime.runtime.limiter import RateLimiter
+from ppio_sandbox.agent_runtime.runtime.metrics import MetricsCollector
 from ppio_sandbox.agent_runtime.runtime.models import RequestContext, RuntimeConfig
-from ppio_sandbox.agent_runtime.runtime.replies import Reply, RequestError, StreamReply, closed, failure, json_reply, opened, success
+from ppio_sandbox.agent_runtime.runtime.replies import Reply, RequestError, StreamReply, closed, json_reply, opened
+from ppio_sandbox.agent_runtime.runtime.settings import settled
 from sandkit.serving.handlers import Handler, stream_of
 from sandkit.serving.threads import Threads
 from sandkit.serving.values import to_json
@@ -26,23 +34,44 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from typing_extensions import TypeIs
 
-    from ppio_sandbox.agent_runtime.runtime.asgi import Receive, Scope, Send
+    from ppio_sandbox.agent_runtime.runtime.asgi import Application, Receive, Scope, Send
+
+    Read = Callable[[int], Awaitable[bytes]]
+    Answer = Reply | StreamReply | Response
+    Endpoint = Callable[[Exchange, Read], Awaitable[Answer]]
 
 logger = logging.getLogger("ppio_sandbox.agent_runtime")
 
-_METHODS = {"/invocations": ("POST",), "/ping": ("GET", "HEAD"), "/": ("GET", "HEAD")}
+_GET = ("GET", "HEAD")
 
 
 class AgentRuntimeServer:
-    """Serves one agent. Set its handlers, then `run()`, or give the object to any ASGI server."""
+    """Serves one agent. Set its handlers, then `run()`, or give the object to any ASGI server.
+
+    `config` is what holds: fields that it did not set come from the environment (PPIO_AGENT_HOST, _PORT, _DEBUG, _TIMEOUT).
+    """
 
     def __init__(self, config: RuntimeConfig | None = None) -> None:
-        self.config = config or RuntimeConfig()
+        self.config = settled(config, os.environ)
+        self.metrics = MetricsCollector()
+        self.health = Health(lambda: self._threads)
         self._handler: Handler | None = None
-        self._health = Health()
+        self._websocket: Handler | None = None
         self._watch = Watch()
         self._middlewares: list[Callable[..., Any]] = []
+        self._in_progress = 0
+        self._routes: dict[str, tuple[tuple[str, ...], Endpoint]] = {
+            "/invocations": (("POST",), self._invoke),
+            "/ping": (_GET, self._ping),
+            "/": (_GET, self._about),
+        }
+        if self.config.enable_metrics:
+            self._routes["/metrics"] = (_GET, self._tell_metrics)
+        self._limiter: RateLimiter | None = None
+        if self.config.rate_limit is not None:
+            self._limiter = RateLimiter(self.config.rate_limit, self.config.rate_limit_window)
 
     def set_entrypoint_handler(self, func: Callable[..., Any]) -> None:
         """Have `func` answer invocations: plain, async, generator or async generator, `(request)` or `(request, context)`.
@@ -57,7 +86,18 @@ class AgentRuntimeServer:
 
     def set_ping_handler(self, func: Callable[..., Any] | None) -> None:
         """Have `func()` tell the agent's health (a PingStatus, a dict with `status`, or a bool); None: healthy while it runs."""
-        self._health.check = func
+        self.health.check = func
+
+    def set_websocket_handler(self, func: Callable[..., Any]) -> None:
+        """Have async `func(websocket)` or `func(websocket, context)` serve `/ws`, with Starlette's WebSocket.
+
+        Raises:
+            TypeError: `func` is not async, or takes no WebSocket.
+        """
+        handler = Handler(func, RequestContext)
+        if not handler.is_async:
+            raise TypeError(f"{handler.name} is not async: a WebSocket is served on the event loop")
+        self._websocket = handler
 
     def add_middleware(self, middleware_func: Callable[..., Any]) -> None:
         """Put `async middleware_func(request, call_next) -> Response` around every route; the first one added is outermost."""
@@ -74,10 +114,10 @@ class AgentRuntimeServer:
             raise _no_entrypoint()
         from ppio_sandbox.agent_runtime.runtime import listener  # noqa: PLC0415 (uvicorn is for those that serve)
 
-        listener.serve(self, self.config, port, host)
+        listener.serve(self, self.config, port, host, with_websocket=self._websocket is not None)
 
     async def handle_invocations(self, request: Request) -> Response:
-        """Answer a Starlette request for `/invocations`. What the agent raises is raised."""
+        """Answer a Starlette request for `/invocations`, whatever becomes of it."""
         return await self._handled(request, self._invoke)
 
     async def handle_ping(self, request: Request) -> Response:
@@ -87,11 +127,15 @@ class AgentRuntimeServer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
-            await self._serve(Exchange(scope, receive, send))
+            exchange = Exchange(scope, receive, send)
+            if b"origin" in exchange.headers and self.config.cors_origins:
+                await self._cross_origin(scope, receive, send)
+            else:
+                await self._serve(exchange)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008, "reason": "this agent has no WebSocket"})
+            await self._connect(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -100,22 +144,47 @@ class AgentRuntimeServer:
         self._threads.close()
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._websocket is None or scope["path"] != "/ws":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "this agent has no such WebSocket"})
+            return
+        from ppio_sandbox.agent_runtime.runtime import websocket  # noqa: PLC0415 (Starlette is for those that use it)
+
+        await websocket.serve(self._websocket, self._threads, scope, receive, send)
+
     async def _serve(self, exchange: Exchange) -> None:
         try:
             await self._answer(exchange)
         except ClientLeftError:
             logger.debug("the client has left (request %s)", exchange.request_id)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not exchange.left or task is None:
+            if not exchange.left and not exchange.expired:
                 raise
-            task.uncancel()  # it was our own watch; the work has ended and there is nobody to tell
+            exchange.relent()
+            if _is_cancelled():
+                raise  # it was not only our own watch
         finally:
-            self._watch.leave(exchange)
+            exchange.relent()
             if exchange.chunks is not None:
                 await closed(exchange.chunks)
-            if (watcher := exchange.close()) is not None:
-                await asyncio.wait((watcher,))
+            self._count(exchange)
+            if watchers := exchange.close():
+                await asyncio.wait(watchers)
+
+    def _count(self, exchange: Exchange) -> None:
+        """Forget an exchange that is over, but for the figures."""
+        self._watch.leave(exchange)
+        seconds = exchange.elapsed()
+        if exchange.outcome is not None:
+            self._in_progress -= 1
+            word = "left" if exchange.left else exchange.outcome
+            self.metrics.record_request(seconds, word)
+            if exchange.expired and self._threads.abandoned:
+                logger.warning("%d calls go on in threads, which cannot be stopped", self._threads.abandoned)
+        if self.config.debug:
+            scope = exchange.scope
+            logger.info("%s %s: %s after %.3f s", scope["method"], scope["path"], exchange.outcome or "answered", seconds)
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
@@ -123,11 +192,12 @@ class AgentRuntimeServer:
         except ClientLeftError:
             raise
         except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if not exchange.is_failure(error):
                 raise
-            if not isinstance(error, RequestError):
-                logger.exception("the agent failed (request %s)", exchange.request_id)
-            reply = failure(error, exchange.elapsed(), exchange.request_id)
+            if exchange.began:
+                await exchange.finish(exchange.failed(error))
+                return
+            reply = self._failure(exchange, error)
         if isinstance(reply, Reply):
             await exchange.send(reply)
         elif isinstance(reply, StreamReply):
@@ -135,45 +205,83 @@ class AgentRuntimeServer:
         else:
             await exchange.forward(reply)
 
-    def _route(self, exchange: Exchange, read: Callable[[int], Awaitable[bytes]]) -> Awaitable[Reply | StreamReply]:
+    def _failure(self, exchange: Exchange, error: BaseException) -> Reply:
+        error = exchange.noted(error)
+        exchange.log(error)
+        return exchange.dialect.failure(error, exchange.elapsed(), exchange.request_id)
+
+    def _route(self, exchange: Exchange, read: Read) -> Awaitable[Answer]:
         path: str = exchange.scope["path"]
         method: str = exchange.scope["method"]
-        allowed = _METHODS.get(path)
-        if allowed is None:
+        route = self._routes.get(path)
+        if route is None:
             raise RequestError(HTTPStatus.NOT_FOUND, "not_found", f"there is no {path}; an agent has POST /invocations and GET /ping")
+        allowed, endpoint = route
         if method not in allowed:
             only = ", ".join(allowed)
             headers = [(b"allow", only.encode())]
             raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", f"{path} takes {only}, not {method}", headers)
-        if path == "/invocations":
-            return self._invoke(exchange, read)
-        return self._ping(exchange, read) if path == "/ping" else self._about(exchange, read)
+        return endpoint(exchange, read)
 
-    async def _invoke(self, exchange: Exchange, read: Callable[[int], Awaitable[bytes]]) -> Reply | StreamReply:
+    async def _invoke(self, exchange: Exchange, read: Read) -> Answer:
+        exchange.outcome = "success"
+        self._in_progress += 1
+        late = None
+        try:
+            reply = await self._invoked(exchange, read)
+            if not exchange.expired:
+                return reply
+        except ClientLeftError:
+            raise
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if not exchange.is_failure(error):
+                raise
+            late = exchange.noted(error)
+            if late is error:
+                raise
+        raise late or exchange.noted(None) from None
+
+    async def _invoked(self, exchange: Exchange, read: Read) -> Answer:
         if self._handler is None:
             raise _no_entrypoint()
+        if self._limiter is not None:
+            admit(self._limiter, exchange)
         invocation = Invocation(exchange, await read(self.config.max_request_size))
         AgentRuntimeContext.defer(invocation.context)
+        if self.config.debug and isinstance(invocation.action, str):
+            return await agentcore.act(invocation.action, self.health, exchange.request_id)
+        exchange.limit(invocation.limit(self.config.timeout))
         self._watch.over(exchange)
         result = await self._handler(invocation.request, invocation.context, self._threads)
-        chunks = stream_of(result, self._threads)
-        wish = invocation.stream
-        if chunks is None and wish:
-            chunks = _single(result)
-        if chunks is not None:
-            exchange.chunks = chunks
-            if wish is not False:
-                reply = await opened(chunks, exchange.request_id)
-                exchange.chunks = reply.rest
-                return reply
-            result = await _collected(chunks)
-        return success(result, exchange.elapsed(), exchange.request_id)
+        return await self._replied(exchange, result, invocation.stream)
 
-    async def _ping(self, exchange: Exchange, _read: object) -> Reply:
-        report = await self._health.report(self._threads)
+    async def _replied(self, exchange: Exchange, result: Any, wish: bool | None) -> Answer:
+        """Return the answer that `result` becomes, as a stream or whole, by its type or by the caller's `wish`."""
+        chunks = stream_of(result, self._threads)
+        if chunks is None:
+            if is_response(result):
+                result.headers.setdefault("x-request-id", exchange.request_id)
+                return result
+            if isinstance(result, Iterator):
+                result = await self._threads.call(list, result)  # its code may block
+            if not wish:
+                return exchange.dialect.success(result, exchange.elapsed(), exchange.request_id)
+            chunks = _single(result)
+        exchange.chunks = chunks
+        if wish is False:
+            result = await _collected(chunks)
+            return exchange.dialect.success(result, exchange.elapsed(), exchange.request_id)
+        if exchange.dialect is not agentcore.DIALECT:  # whose callers may not know comments
+            exchange.beat(self.config.heartbeat, early=not self._middlewares)
+        reply = await opened(chunks, exchange)
+        exchange.chunks = reply.rest
+        return reply
+
+    async def _ping(self, exchange: Exchange, _read: Read) -> Reply:
+        report = await self.health.report()
         return json_reply(503 if report["status"] == UNHEALTHY else 200, to_json(report), exchange.request_id)
 
-    async def _about(self, exchange: Exchange, _read: object) -> Reply:
+    async def _about(self, exchange: Exchange, _read: Read) -> Reply:
         handler = self._handler
         about = {
             "service": "ppio-agent-runtime",
@@ -183,10 +291,28 @@ class AgentRuntimeServer:
         }
         return json_reply(200, orjson.dumps(about), exchange.request_id)
 
-    async def _handled(self, request: Request, endpoint: Callable[..., Awaitable[Reply | StreamReply]]) -> Response:
+    async def _tell_metrics(self, exchange: Exchange, _read: Read) -> Reply:
+        gauges: dict[str, tuple[str, float]] = {
+            "agent_invocations_in_progress": ("Invocations that are being answered.", self._in_progress),
+            "agent_threads_abandoned": ("Calls that go on in threads though nobody waits for them.", self._threads.abandoned),
+            "agent_background_tasks": ("Tracked background work.", self.health.tasks.info()["active_count"]),
+        }
+        body = self.metrics.text(gauges)
+        headers = [(b"content-type", metrics.MEDIA_TYPE), (b"content-length", b"%d" % len(body))]
+        return Reply(200, body, [*headers, (b"x-request-id", exchange.request_id.encode())])
+
+    async def _handled(self, request: Request, endpoint: Endpoint) -> Response:
+        """Answer a request that somebody else's routes have brought: a client that leaves is theirs to notice."""
         from ppio_sandbox.agent_runtime.runtime import middleware  # noqa: PLC0415 (Starlette is for those that use it)
 
-        return await middleware.respond(request, endpoint)
+        exchange = middleware.exchange_of(request)
+        try:
+            return await middleware.respond(request, endpoint, exchange)
+        except Exception as error:  # noqa: BLE001 (it is answered)
+            return middleware.response(self._failure(exchange, error), exchange)
+        finally:
+            self._count(exchange)
+            exchange.close()
 
     @cached_property
     def _stack(self) -> Callable[[Exchange], Awaitable[Response]]:
@@ -195,8 +321,39 @@ class AgentRuntimeServer:
         return middleware.stacked(self._middlewares, self._route, self.config.max_request_size)
 
     @cached_property
+    def _cross_origin(self) -> Application:
+        """Ourselves behind the checks for browsers; requests without an Origin do not pay for them."""
+        from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 (Starlette is for those that use it)
+
+        async def same_origin(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._serve(Exchange(scope, receive, send))
+
+        origins = self.config.cors_origins
+        return CORSMiddleware(same_origin, origins, ("GET", "POST"), ("*",), expose_headers=("x-request-id",))
+
+    @cached_property
     def _threads(self) -> Threads:
         return Threads()
+
+
+def admit(limiter: RateLimiter, exchange: Exchange) -> None:
+    """Count the request of an exchange for its session, or for its address where it has none.
+
+    Raises:
+        RequestError: there were too many; it says when to come back.
+    """
+    peer: tuple[str, int] | None = exchange.scope.get("client")
+    caller = exchange.headers.get(b"x-sandbox-id") or exchange.headers.get(agentcore.SESSION_HEADER)
+    seconds = limiter.admit(caller.decode("latin-1") if caller else peer[0] if peer else "")
+    if seconds > 0:
+        headers = [(b"retry-after", b"%d" % math.ceil(seconds)), (b"connection", b"close")]  # the body is not read
+        raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", f"too many requests; come back in {seconds:.1f} s", headers)
+
+
+def is_response(value: Any) -> TypeIs[Response]:
+    """Tell whether `value` is a Starlette response; an agent that returns one has imported Starlette."""
+    starlette = sys.modules.get("starlette.responses")
+    return starlette is not None and isinstance(value, starlette.Response)
 
 
 def _no_entrypoint() -> AgentRuntimeError:
@@ -204,7 +361,7 @@ def _no_entrypoint() -> AgentRuntimeError:
 
 
 def _is_cancelled() -> bool:
-    """Tell whether somebody has cancelled this task; an agent may also raise CancelledError by itself."""
+    """Tell whether somebody has cancelled this task."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
