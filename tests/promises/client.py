@@ -49,6 +49,7 @@ PROMISES = [
         "An operation that fails is a SandboxOperationError that names it; a close that fails leaves ERROR.",
     ),
     ("client.not-active", "issue 3 §3", "A call to a session that was closed says that it is not active, and sends nothing."),
+    ("client.sync", "issue 3 §3", "SyncAgentRuntimeClient keeps the same promises by plain calls, streaming and closing included."),
     ("client.closed", "issue 3 §3", "A client that is used after close() says so."),
     ("client.one-sandbox", "issue 3 §3", "Concurrent calls with one id use one sandbox."),
     (

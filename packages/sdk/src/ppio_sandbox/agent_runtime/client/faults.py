@@ -111,6 +111,13 @@ def told(otherwise: type[AgentClientError], sandbox_id: str | None) -> Generator
         raise from_nonsense(error, sandbox_id) from error
 
 
+def explain(error: AgentClientError, cause: AgentClientError) -> None:
+    """Tell in `error` how the sandbox ended, where `cause` knows it."""
+    if cause.details.get("state") is not None:
+        error.details.update(cause.details)
+        error.message = f"{error.message}: {cause.message}"
+
+
 def closed_client() -> AgentClientError:
     """Return the error for a client that is used after its end."""
     return AgentClientError("this client is closed: make another one, or close it later", "client_closed")

@@ -254,8 +254,6 @@ class SandboxSession:
             if reply.ok:
                 return
             cause = faults.from_agent(reply, self.sandbox_id)
-            if cause.details.get("state") is not None:
-                error.details.update(cause.details)
-                error.message = f"{error.message}: {cause.message}"
+            faults.explain(error, cause)
             error = cause
         self.status = rules.status_told_by(error, self.status)

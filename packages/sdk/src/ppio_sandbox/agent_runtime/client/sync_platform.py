@@ -1,0 +1,97 @@
+"""The platform as the synchronous client sees it: `platform.Platform` without waiting for a loop."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from ppio_sandbox.agent_runtime.client import faults, rules
+from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SandboxCreationError
+from sandkit.http import sandboxes
+from sandkit.http.messages import read_reply
+from sandkit.http.sender import Limits
+from sandkit.http.sync_sender import SyncSender
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ppio_sandbox.agent_runtime.client.auth import AuthManager
+    from ppio_sandbox.agent_runtime.client.models import ClientConfig
+    from ppio_sandbox.agent_runtime.client.settings import Addresses
+    from sandkit.http.messages import Call, Reply, Request
+    from sandkit.http.sync_sender import SyncStreamedReply
+    from sandkit.wire.sandboxes import CreateSandbox
+    from sandkit.wire.sandboxes import Sandbox as CreatedSandbox
+
+T = TypeVar("T")
+
+
+class SyncPlatform:
+    """One pool of connections to both planes, and the credentials for the first."""
+
+    def __init__(self, auth: AuthManager, addresses: Addresses, config: ClientConfig) -> None:
+        self.addresses = addresses
+        self.config = config
+        self.is_closed = False
+        self._auth = auth
+        self._sender = SyncSender(Limits(config.max_connections, config.keepalive_expiry, config.connect_timeout))
+
+    def perform(
+        self,
+        call: Call[T],
+        *,
+        otherwise: type[AgentClientError] = AgentClientError,
+        sandbox_id: str | None = None,
+        seconds: float | None = None,
+    ) -> T:
+        """Return what the platform answers.
+
+        Raises:
+            AgentClientError: or the subclass that says more; `otherwise` where only the verb is known.
+        """
+        request = call.request.to(self.addresses.api, self._auth.credentials())
+        with self._told(otherwise, sandbox_id):
+            return read_reply(call, self._sender.send(request, timeout=seconds or self.config.control_timeout))
+
+    def create(self, wanted: CreateSandbox) -> CreatedSandbox:
+        """Start a sandbox; refusals are tried again, since nothing has happened then.
+
+        Raises:
+            AgentClientError: as `SandboxCreationError`, or the subclass that says more.
+        """
+        call = sandboxes.create_sandbox(wanted)
+        deadline = time.monotonic() + self.config.create_timeout
+        for attempt in range(self.config.max_retries + 1):
+            try:
+                return self.perform(call, otherwise=SandboxCreationError, seconds=max(deadline - time.monotonic(), 0.001))
+            except AgentClientError as error:
+                delay = rules.retry_delay(error, attempt, self.config)
+                if delay is None or time.monotonic() + delay > deadline:
+                    raise
+            time.sleep(delay)
+        raise AssertionError  # the last attempt returned or raised
+
+    def ask(self, request: Request, *, sandbox_id: str, otherwise: type[AgentClientError], seconds: float) -> Reply:
+        """Return the whole answer of a sandbox's port, whatever it says; `request` is addressed already."""
+        with self._told(otherwise, sandbox_id):
+            return self._sender.send(request, timeout=seconds)
+
+    @contextmanager
+    def stream(
+        self, request: Request, *, otherwise: type[AgentClientError], sandbox_id: str, seconds: float
+    ) -> Generator[SyncStreamedReply]:
+        """Give an answer whose body is still coming; leaving the block closes it. Failures in the block are translated too."""
+        with self._told(otherwise, sandbox_id), self._sender.open(request, timeout=seconds) as reply:
+            yield reply
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._sender.close()
+
+    @contextmanager
+    def _told(self, otherwise: type[AgentClientError], sandbox_id: str | None) -> Generator[None]:
+        if self.is_closed:
+            raise faults.closed_client()
+        with faults.told(otherwise, sandbox_id):
+            yield

@@ -1,0 +1,252 @@
+"""`SandboxSession` for scripts and notebooks: the same promises, by plain calls."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
+
+from ppio_sandbox.agent_runtime.client import faults, invocation, rules
+from ppio_sandbox.agent_runtime.client.exceptions import (
+    AgentClientError,
+    InvocationError,
+    NetworkError,
+    SandboxOperationError,
+    SessionNotFoundError,
+)
+from ppio_sandbox.agent_runtime.client.models import SessionStatus
+from sandkit.http import agents, sandboxes
+from sandkit.wire.invocations import InvocationResponse, PingResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from types import TracebackType
+
+    from ppio_sandbox.agent_runtime.client.sandbox import Sandbox
+    from ppio_sandbox.agent_runtime.client.session import AnyRequest
+    from ppio_sandbox.agent_runtime.client.sync_client import SyncAgentRuntimeClient
+    from ppio_sandbox.agent_runtime.client.sync_platform import SyncPlatform
+    from sandkit.http.messages import Call, Request
+
+T = TypeVar("T")
+
+EXPLAINING_SECONDS = 5.0
+
+
+class SyncChunkStream:
+    """Chunks of text as the agent yields them. Leaving the loop, `close` and `with` close the connection, which cancels its work."""
+
+    def __init__(self, chunks: Generator[str]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[str]:
+        return self._chunks
+
+    def __next__(self) -> str:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Close the connection, if it is open still."""
+        self._chunks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class SyncSandboxSession:
+    """One sandbox and the calls to its agent; the session's id is the sandbox's."""
+
+    def __init__(
+        self,
+        template_id: str,
+        sandbox: Sandbox,
+        client: SyncAgentRuntimeClient,
+        *,
+        timeout_seconds: int = rules.DEFAULT_LIFE,
+        created_at: datetime | None = None,
+    ) -> None:
+        """Attach to a running sandbox. Use `SyncAgentRuntimeClient.create_session` or `get_session`."""
+        self.template_id = template_id
+        self.sandbox = sandbox
+        self.client = client
+        self.timeout_seconds = timeout_seconds
+        self.status = SessionStatus.ACTIVE
+        """As last seen from here; `get_status` asks the platform."""
+        self.last_activity = datetime.now(UTC)
+        self.created_at = created_at or self.last_activity
+
+    @overload
+    def invoke(self, request: AnyRequest, stream: Literal[True]) -> SyncChunkStream: ...
+    @overload
+    def invoke(self, request: AnyRequest, stream: Literal[False] = False) -> InvocationResponse: ...
+    @overload
+    def invoke(self, request: AnyRequest, stream: bool) -> SyncChunkStream | InvocationResponse: ...
+    def invoke(self, request: AnyRequest, stream: bool = False) -> SyncChunkStream | InvocationResponse:
+        """Call the agent: its answer, or with `stream` an iterator of its chunks. Raises as `SandboxSession.invoke`."""
+        return self.stream(request) if stream else self.call(request)
+
+    def call(self, request: AnyRequest, timeout: float | None = None) -> InvocationResponse:
+        """Call the agent and return its whole answer. `timeout` is in seconds; else the request's own, else the client's."""
+        rules.check_open(self.status, self.sandbox_id)
+        body = invocation.encodable(invocation.body_of(request))
+        seconds = rules.call_seconds(body, timeout, self.client.timeout)
+        to_agent = self._addressed(agents.invoke(body, stream=False))
+        started = time.perf_counter()
+        try:
+            reply = self._platform.ask(to_agent, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
+            return invocation.response_of(reply, self.sandbox_id, time.perf_counter() - started)
+        except AgentClientError as error:
+            self._explain(error)
+            raise
+
+    def stream(self, request: AnyRequest, timeout: float | None = None) -> SyncChunkStream:
+        """Call the agent and return its chunks as they come. `timeout` bounds each silence, in seconds."""
+        return SyncChunkStream(self._chunks(request, timeout))
+
+    def pause(self) -> None:
+        """Freeze the sandbox until `resume`. Pausing twice is once. Raises as `SandboxSession.pause`."""
+        with rules.operating("pause", self.sandbox_id):
+            try:
+                self._perform(sandboxes.pause_sandbox(self.sandbox_id))
+            except SandboxOperationError as error:
+                if error.error_code != "conflict" or self.get_status() is not SessionStatus.PAUSED:
+                    raise
+        self.status = SessionStatus.PAUSED
+
+    def resume(self) -> None:
+        """Let a paused sandbox go on where it was; it then lives at least `timeout_seconds`."""
+        with rules.operating("resume", self.sandbox_id):
+            resumed = self._perform(sandboxes.connect_sandbox(self.sandbox_id, self.timeout_seconds))
+        self.sandbox = replace(self.sandbox, access_token=resumed.envd_access_token, domain=resumed.domain)
+        self.status = SessionStatus.ACTIVE
+
+    def refresh(self) -> None:
+        """Renew the session: it lives `timeout_seconds` from now on."""
+        with rules.operating("refresh", self.sandbox_id):
+            self._perform(sandboxes.set_timeout(self.sandbox_id, self.timeout_seconds))
+        self.last_activity = datetime.now(UTC)
+
+    def ping(self) -> PingResponse:
+        """Ask the agent for its health. Raises as `SandboxSession.ping`."""
+        request = self._addressed(agents.ping())
+        seconds = self._platform.config.control_timeout
+        reply = self._platform.ask(request, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
+        if not reply.ok:
+            raise faults.from_agent(reply, self.sandbox_id)
+        return PingResponse.model_validate(reply.json())
+
+    def get_status(self) -> SessionStatus:
+        """Return the state of the session as the platform knows it; an ended one is CLOSED, or ERROR where its agent failed."""
+        try:
+            self.status = rules.status_of(self._perform(sandboxes.get_sandbox(self.sandbox_id)))
+        except SessionNotFoundError as error:
+            self.status = rules.status_told_by(error, self.status)
+        return self.status
+
+    def close(self) -> None:
+        """End the agent and the sandbox. Closing what has ended already is no error. Raises as `SandboxSession.close`."""
+        if self.status is not SessionStatus.CLOSED:
+            try:
+                with rules.operating("close", self.sandbox_id), suppress(SessionNotFoundError):
+                    self._perform(sandboxes.delete_sandbox(self.sandbox_id))
+            except AgentClientError:
+                self.status = SessionStatus.ERROR
+                raise
+            self.status = SessionStatus.CLOSED
+        self.client.forget(self.sandbox_id)
+
+    @property
+    def host_url(self) -> str:
+        """The address of the agent's port."""
+        return f"{self.sandbox.scheme}://{self.sandbox.get_host(agents.AGENT_PORT)}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status is SessionStatus.ACTIVE
+
+    @property
+    def is_paused(self) -> bool:
+        return self.status is SessionStatus.PAUSED
+
+    @property
+    def sandbox_id(self) -> str:
+        return self.sandbox.id
+
+    @property
+    def session_id(self) -> str:
+        """The same as `sandbox_id`."""
+        return self.sandbox.id
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the sandbox was started."""
+        return (datetime.now(UTC) - self.created_at).total_seconds()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since the last call through this object."""
+        return (datetime.now(UTC) - self.last_activity).total_seconds()
+
+    def __repr__(self) -> str:
+        return f"SyncSandboxSession(sandbox_id={self.sandbox_id!r}, template_id={self.template_id!r}, status={self.status.value!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the session."""
+        self.close()
+
+    @property
+    def _platform(self) -> SyncPlatform:
+        return self.client.platform
+
+    def _perform(self, call: Call[T]) -> T:
+        return self._platform.perform(call, otherwise=SandboxOperationError, sandbox_id=self.sandbox_id)
+
+    def _addressed(self, request: Request) -> Request:
+        if self.sandbox.access_token is None:
+            detail = self._perform(sandboxes.get_sandbox(self.sandbox_id))
+            self.sandbox = replace(self.sandbox, access_token=detail.envd_access_token)
+        self.last_activity = datetime.now(UTC)
+        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT))
+
+    def _chunks(self, request: AnyRequest, timeout: float | None) -> Generator[str]:
+        rules.check_open(self.status, self.sandbox_id)
+        body = invocation.encodable(invocation.body_of(request)) | {"stream": True}
+        seconds = rules.call_seconds(body, timeout, self.client.timeout)
+        to_agent = self._addressed(agents.invoke(body, stream=True))
+        started = time.perf_counter()
+        try:
+            with self._platform.stream(to_agent, otherwise=InvocationError, sandbox_id=self.sandbox_id, seconds=seconds) as reply:
+                if reply.status >= 400 or not invocation.is_stream(reply.headers):
+                    whole = invocation.response_of(reply.whole(), self.sandbox_id, time.perf_counter() - started)
+                    yield invocation.as_text(whole.result)
+                    return
+                chunks = invocation.Chunks(self.sandbox_id)
+                for part in reply:
+                    yield from chunks.feed(part)
+                chunks.end()
+        except AgentClientError as error:
+            self._explain(error)
+            raise
+        finally:
+            self.last_activity = datetime.now(UTC)
+
+    def _explain(self, error: AgentClientError) -> None:
+        """Remember what a failure says of the session's state; of an answer that was cut off the ingress knows the reason."""
+        if not isinstance(error, NetworkError):
+            self.status = rules.status_told_by(error, self.status)
+            return
+        with suppress(AgentClientError):
+            request = self._addressed(agents.ping())
+            reply = self._platform.ask(request, sandbox_id=self.sandbox_id, otherwise=NetworkError, seconds=EXPLAINING_SECONDS)
+            if not reply.ok:
+                cause = faults.from_agent(reply, self.sandbox_id)
+                faults.explain(error, cause)
+                self.status = rules.status_told_by(cause, self.status)

@@ -1,0 +1,140 @@
+"""The synchronous sender, over the same requests and replies as the asynchronous one: the only module that knows urllib3.
+
+Not aiohttp on a loop in a thread: a script's call would pass two threads, and `break` would have to be carried across.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import urllib3
+from urllib3 import exceptions
+
+from sandkit.http.errors import ConnectFailedError, CutShortError, TimedOutError, TransportError
+from sandkit.http.messages import Reply
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Generator, Iterator
+
+    from sandkit.http.messages import Request
+    from sandkit.http.sender import Limits
+
+READ_BYTES = 2**16
+
+
+class SyncStreamedReply:
+    """A reply whose body is still coming. `seconds` bounds each wait; `deadline` (monotonic), where there is one, all of them."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, seconds: float, deadline: float | None) -> None:
+        self._response = response
+        self._seconds = seconds
+        self._deadline = deadline
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes as they arrive.
+
+        Raises:
+            CutShortError: the connection ended before the body did.
+            TimedOutError: nothing came in time.
+        """
+        while True:
+            self._bound_wait()
+            part = self._response.read1(READ_BYTES)
+            if not part:
+                return
+            yield part
+
+    def whole(self) -> Reply:
+        """Return the reply with all of its body."""
+        return Reply(self.status, self.headers, b"".join(self))
+
+    def _bound_wait(self) -> None:
+        seconds = self._seconds if self._deadline is None else self._deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        line: socket.socket | None = getattr(self._response.connection, "sock", None)
+        if line is not None:
+            line.settimeout(seconds)
+
+
+class SyncSender:
+    """Sends requests through a pool of connections, from any thread. The environment's proxy settings are not obeyed."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._connect_timeout = limits.connect_timeout
+        self._pool = urllib3.PoolManager(maxsize=limits.max_connections, block=True, retries=False)
+
+    def send(self, request: Request, *, timeout: float) -> Reply:
+        """Return the whole reply, whatever its status, within `timeout` seconds in all.
+
+        Raises:
+            TransportError: no whole reply arrived.
+        """
+        with self._opened(request, timeout, time.monotonic() + timeout) as reply:
+            return reply.whole()
+
+    @contextmanager
+    def open(self, request: Request, *, timeout: float) -> Generator[SyncStreamedReply]:
+        """Send, and give the reply once its headers are here; `timeout` bounds each wait for something to come, in seconds.
+
+        Leaving the block before the end of the body closes the connection: the other side sees it at once.
+
+        Raises:
+            TransportError: no reply came, or it was cut short.
+        """
+        with self._opened(request, timeout, None) as reply:
+            yield reply
+
+    def close(self) -> None:
+        """Close the connections that are idle; those in use close with their replies."""
+        self._pool.clear()
+
+    @contextmanager
+    def _opened(self, request: Request, seconds: float, deadline: float | None) -> Generator[SyncStreamedReply]:
+        if not isinstance(request.body, bytes | None):
+            raise TypeError("the synchronous sender sends bytes")
+        with _translated(request.url):
+            response = self._pool.request(
+                request.method,
+                request.url,
+                body=request.body,
+                headers=dict(request.headers),
+                redirect=False,  # credentials go where they were meant to go, and nowhere else
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=min(self._connect_timeout, seconds), read=seconds),
+                pool_timeout=seconds,
+            )
+            try:
+                yield SyncStreamedReply(response, seconds, deadline)
+            finally:
+                response.close()
+                response.release_conn()
+
+
+@contextmanager
+def _translated(url: str) -> Generator[None]:
+    """Turn the library's exceptions into ours."""
+    try:
+        yield
+    except (exceptions.HTTPError, OSError) as error:
+        raise _failure(error, url.split("?", 1)[0]) from error
+
+
+def _failure(error: Exception, where: str) -> TransportError:
+    match error:
+        case exceptions.ConnectTimeoutError() | exceptions.NewConnectionError() | exceptions.LocationValueError():
+            return ConnectFailedError(f"cannot connect to {where}: {_reason(error)}")
+        case exceptions.TimeoutError() | exceptions.EmptyPoolError() | TimeoutError():
+            return TimedOutError(f"{where} did not answer in time")
+        case _:
+            return CutShortError(f"the connection to {where} ended before its answer did: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return str(cause.strerror).lower() if isinstance(cause, OSError) and cause.strerror else str(cause)
