@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppio_sandbox import agent_runtime
+from ppio_sandbox import agent_runtime as _original
 
-__all__ = list(agent_runtime.__all__)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_original.__all__)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(agent_runtime, name)
+    if name not in __all__:  # above all not `__path__`: modules below the original would be imported a second time
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_original, name)
