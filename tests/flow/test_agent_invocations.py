@@ -25,6 +25,11 @@ ONE_ANSWER = {
     "keyword context": "@app.entrypoint()\nasync def agent(request, *, context):\n    return {'got': request, 'sandbox': context.sandbox_id}\n",
     "a default is left alone": "@app.entrypoint\ndef agent(request, model='m'):\n    assert model == 'm'\n    return {'got': request}\n",
     "callable object": "class Agent:\n    async def __call__(self, request):\n        return {'got': request}\napp.entrypoint(Agent())\n",
+    "bound method": "class Agent:\n    def answer(self, request):\n        return {'got': request}\napp.entrypoint(Agent().answer)\n",
+    "callable object with context": "class Agent:\n    def __call__(self, request, ctx):\n        return {'got': request, 'sandbox': ctx.sandbox_id}\napp.entrypoint(Agent())\n",
+    "partial of an async function": "import functools\nasync def f(extra, request, context):\n    return {'got': request, 'sandbox': context.sandbox_id}\napp.entrypoint(functools.partial(f, 1))\n",
+    "any arguments": "@app.entrypoint\ndef agent(*args, **kwargs):\n    return {'got': args[0]}\n",
+    "awaitable of a plain function": "async def later(request):\n    return {'got': request}\n@app.entrypoint\ndef agent(request):\n    return later(request)\n",
     "partial": "import functools\ndef f(extra, request):\n    return {'got': request}\napp.entrypoint(functools.partial(f, 1))\n",
 }
 STREAMS = {
@@ -32,6 +37,8 @@ STREAMS = {
     "generator with context": "@app.entrypoint\ndef agent(request, context):\n    yield 'a'\n    yield {'n': len(context.sandbox_id)}\n",
     "async generator": "@app.entrypoint\nasync def agent(request):\n    yield 'a'\n    yield {'n': 1}\n",
     "async generator with context": "@app.entrypoint\nasync def agent(request, context):\n    yield 'a'\n    yield {'n': len(context.sandbox_id)}\n",
+    "callable object": "class Agent:\n    def __call__(self, request):\n        yield 'a'\n        yield {'n': 1}\napp.entrypoint(Agent())\n",
+    "own async iterator": "class Words:\n    def __init__(self):\n        self.left = ['a', {'n': 1}]\n    def __aiter__(self):\n        return self\n    async def __anext__(self):\n        if not self.left:\n            raise StopAsyncIteration\n        return self.left.pop(0)\n@app.entrypoint\nasync def agent(request):\n    return Words()\n",
     "a generator that is returned": "@app.entrypoint\ndef agent(request):\n    return (chunk for chunk in ('a', {'n': 1}))\n",
 }
 
@@ -77,6 +84,24 @@ async def test_the_caller_may_want_one_answer_or_a_stream(tmp_path: Path) -> Non
     assert [event.data for event in single.events] == ['"whole"']
     assert whole.json["result"] == "whole"
     assert [event.data for event in streamed.events] == ['"one "', '"two"']
+
+
+@pytest.mark.promise("agent.iterators")
+async def test_other_iterators_are_collected_and_responses_passed_through(tmp_path: Path) -> None:
+    source = """
+from starlette.responses import StreamingResponse
+@app.entrypoint
+async def agent(request):
+    match request["how"]:
+        case "map": return map(str, (1, 2))
+        case "zip": return zip("ab", (1, 2))
+        case "response": return StreamingResponse(iter(("own ", "words")), 203, {"x-own": "yes"})
+"""
+    async with serving(HEAD + source + RUN, tmp_path) as agent:
+        assert (await agent.post({"how": "map"})).json["result"] == ["1", "2"]
+        assert (await agent.post({"how": "zip"})).json["result"] == [["a", 1], ["b", 2]]
+        own = await agent.post({"how": "response"}, x_request_id="r")
+    assert (own.status, own.body, own.headers["x-own"], own.headers["x-request-id"]) == (203, b"own words", "yes", "r")
 
 
 @pytest.mark.promise("agent.mirror")

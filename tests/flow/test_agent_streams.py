@@ -185,7 +185,7 @@ CONTEXTS = {
 @pytest.mark.parametrize("kind", CONTEXTS)
 async def test_the_context_is_right_wherever_the_code_runs(kind: str, tmp_path: Path) -> None:
     seen = "def seen():\n    return [app.context.session_id, app.context.request_id, app.context.headers['x-who']]\n"
-    numbers = [str(number) for number in range(40)]
+    numbers = [str(number) for number in range(200)]
     results: dict[str, object] = {}
     async with serving(HEAD + seen + CONTEXTS[kind] + RUN, tmp_path) as agent:
 

@@ -49,4 +49,22 @@ PROMISES = [
     ("agent.address", "issue 3 §2", "An argument of run goes before a field of the configuration, that before the environment."),
     ("agent.logs", "issue 3 §2", "Log lines are JSON with request and session id; what an agent prints stays where it prints it."),
     ("agent.heartbeats", "issue 3 §2", "A stream that is silent sends comments, also before its first chunk."),
+    ("agent.agentcore", "issue 3 §2", "A caller that names an AgentCore session gets that contract's values, errors and context."),
+    ("agent.background", "issue 3 §2", "/ping says HealthyBusy while tracked work runs; the agent's own word and a forced one go before."),
+    ("agent.debug-actions", "agentcore 5.6", "In debug mode, and only then, the contract's debug actions are answered."),
+    (
+        "agent.websocket",
+        "agentcore 5.7",
+        "An agent's own WebSocket is served at /ws; what it raises closes with 1011, other paths are refused.",
+    ),
+    ("agent.server", "issue 3 §2", "AgentRuntimeServer serves on its own, and its handlers answer requests of other frameworks' routes."),
+    ("agent.asgi", "issue 3 §2", "The application is an ASGI application that any server can run."),
+    ("agent.settings", "issue 3 §2", "PPIO_AGENT_HOST, _PORT, _DEBUG and _TIMEOUT fill what was not set; a bad value is named."),
+    (
+        "agent.limiter",
+        "seed 002 §3.3",
+        "RateLimiter admits so many requests in any window, for each caller, and forgets those that stay away.",
+    ),
+    ("agent.collector", "seed 002 §3.3", "MetricsCollector counts requests, errors and recent durations."),
+    ("agent.iterators", "issue 3 §2", "An iterator that is no generator is collected; a Starlette response is passed through."),
 ]

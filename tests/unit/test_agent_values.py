@@ -78,3 +78,18 @@ def test_what_has_no_form_is_named_with_its_place(value: object, place: str, kin
     with pytest.raises(NotJsonError) as caught:
         to_json(value)
     assert str(caught.value).startswith(f"{place} is of type {kind},")
+
+
+@pytest.mark.promise("agent.values")
+def test_what_contains_itself_has_no_form() -> None:
+    value: dict[str, object] = {}
+    value["self"] = value
+    with pytest.raises(NotJsonError, match=r"result\['self'\]"):
+        to_json(value)
+
+
+@pytest.mark.promise("agent.values")
+def test_values_of_numpy_become_json() -> None:
+    numpy = pytest.importorskip("numpy")
+    value = {"scalar": numpy.float64(0.5), "whole": numpy.int64(3), "array": numpy.arange(4).reshape(2, 2).T, "nan": numpy.float64("nan")}
+    assert orjson.loads(to_json(value)) == {"scalar": 0.5, "whole": 3, "array": [[0, 2], [1, 3]], "nan": None}
