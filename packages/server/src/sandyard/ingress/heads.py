@@ -256,14 +256,16 @@ def is_platform_authorization(value: bytes, is_platform_key: Callable[[str], boo
     return (bearer is not None and is_platform_key(bearer.lower())) or holds_platform_key(value, is_platform_key)
 
 
-def may_hold_key(data: bytes) -> bool:
+def _may_hold_key(data: bytes) -> bool:
     """Tell quickly what `_API_KEY` would tell slowly: most requests hold nothing like a key."""
     lowered = data.lower()
     return b"sk-" in lowered or b"e2b_" in lowered
 
 
-def render_request(head: RequestHead, *, target: bytes, identity: bytes, is_platform_key: Callable[[str], bool]) -> bytes:
-    """Return the head for the sandbox: ours for framing and identity, the caller's for the rest, no platform credential.
+def render_request(head: RequestHead, *, target: bytes, identity: bytes, is_platform_key: Callable[[str], bool]) -> tuple[bytes, bool]:
+    """Return the head for the sandbox, and whether it had to be searched for platform keys.
+
+    The head is ours for framing and identity, the caller's for the rest, and holds no platform credential.
 
     What differs from request to request, length and id, is added by `finish_request`. `identity` are whole header lines
     (`X-Internal-Token`, `X-Sandbox-Id`).
@@ -276,7 +278,8 @@ def render_request(head: RequestHead, *, target: bytes, identity: bytes, is_plat
     for value in head.special.get(b"authorization", ()):
         if not is_platform_authorization(value, is_platform_key):
             lines.append(b"authorization: %b\r\n" % value)
-    if may_hold_key(b"".join(lines)):
+    suspect = _may_hold_key(b"".join(lines))
+    if suspect:
         if holds_platform_key(lines[0], is_platform_key):
             raise ApiError(INVALID_REQUEST, "An API key must not stand in a URL; send it as X-API-Key")
         lines = [line for line in lines if not holds_platform_key(line, is_platform_key)]
@@ -285,7 +288,7 @@ def render_request(head: RequestHead, *, target: bytes, identity: bytes, is_plat
     if head.websocket:
         lines.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
     lines.append(identity)
-    return b"".join(lines)
+    return b"".join(lines), suspect or b"authorization" in head.special
 
 
 def finish_request(lines: bytes, length: int | None, request_id: bytes) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sandyard.ingress import routing
-from sandyard.ingress.heads import may_hold_key, render_request
+from sandyard.ingress.heads import render_request
 
 if TYPE_CHECKING:
     from sandyard.catalog import Route
@@ -24,7 +24,7 @@ class Passage:
     token: str
     lines: bytes
     lasting: bool
-    """Follows from the head and the route alone: no API key was asked, which may be revoked at any time."""
+    """Follows from the head and the route alone: no API key was asked or searched for, which may be revoked at any time."""
 
     def holds(self, plane: Plane) -> bool:
         """Tell whether the same head leads to the same still: a route that changed in any way is another object."""
@@ -39,10 +39,10 @@ def find_passage(plane: Plane, head: RequestHead, target: Target) -> Passage:
     """
     route, by_route = routing.admit(head, target, plane.catalog, plane.owner_of)
     token = plane.internal_token(route)
-    lines = render_request(
+    lines, searched = render_request(
         head,
         target=routing.path_for(head, target),
         identity=f"x-internal-token: {token}\r\nx-sandbox-id: {route.sandbox_id}\r\n".encode("latin-1"),
         is_platform_key=plane.is_platform_key,
     )
-    return Passage(target, route, token, lines, by_route and b"authorization" not in head.special and not may_hold_key(lines))
+    return Passage(target, route, token, lines, lasting=by_route and not searched)
