@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,35 @@ def test_the_whole_story_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     assert "✗" not in done.stdout
     assert "checks passed" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.promise("demo.keep")
+def test_a_platform_that_is_kept_runs_on_and_its_environment_is_printed(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")} | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "examples.demo", "--keep"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=580, check=False)
+    found = re.search(r"End it with: kill ([0-9 ]+)", done.stdout)
+    assert found is not None, done.stdout + done.stderr
+    try:
+        assert done.returncode == 0
+        printed = dict(re.findall(r"^export (\w+)=(.+)$", done.stdout, re.MULTILINE))
+        ask = [str(Path(sys.executable).with_name("ppio-sandbox-cli")), "agent", "invoke", "hello", "you", "--json"]
+        answer = subprocess.run(ask, env=os.environ | printed, capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(answer.stdout)["result"] == "Hello, you!"
+    finally:
+        for word in found[1].split():
+            os.kill(int(word), signal.SIGTERM)
+    _until_nothing_runs_in(tmp_path)
+
+
+def _until_nothing_runs_in(directory: Path) -> None:
+    """Wait until no process names the directory in its arguments: those that are kept are nobody's children."""
+    deadline = time.monotonic() + 30
+    while subprocess.run(["pgrep", "-f", str(directory)], capture_output=True, check=False).returncode == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.promise("demo.whole-story")

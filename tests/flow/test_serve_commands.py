@@ -136,6 +136,7 @@ async def test_a_port_that_is_taken_is_said_plainly(platform: Platform, tmp_path
     code, out, err = await run("serve", "--data-dir", str(tmp_path / "data"), "--backend", "memory", "--api-port", port)
     assert (code, out) == (1, "")
     assert "error: The server cannot start" in err
+    assert f"127.0.0.1, port {port}" in err
     assert "Traceback" not in err
 
 

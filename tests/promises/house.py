@@ -36,5 +36,6 @@ PROMISES = [
         "issue 2 §5",
         "The scripted model server speaks OpenAI's chat completions: whole and streamed, with tool calls.",
     ),
+    ("demo.keep", "issue 2 §5", "scripts/demo --keep leaves the platform running and prints its environment and how to end it."),
     ("demo.whole-story", "issue 2 §5", "scripts/demo tells the whole story with every step checked, and ends with status 0."),
 ]

@@ -42,6 +42,11 @@ PROMISES = [
     ("serve.drain", "issue 2 §3", "SIGTERM drains, ends the sandboxes and exits 0."),
     ("serve.reconcile", "issue 2 §3", "At a start, rows and back end are made to agree before the listeners open."),
     ("serve.keys", "issue 2 §3", "Keys are created, listed and revoked by the command line, also beside a running server."),
+    (
+        "serve.doctor",
+        "issue 2 §3",
+        "`sandyard doctor` starts one real sandbox and says what it has; where none can be started, it and `serve` name the knob.",
+    ),
     ("serve.version", "issue 2 §1", "`sandyard version` prints the one version."),
     ("serve.secrets", "DESIGN §5", "No key and no token is in the log."),
     (
