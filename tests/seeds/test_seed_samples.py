@@ -1,0 +1,97 @@
+"""Every sample of the documents runs, as it is printed but for the known errata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from seeds import gaps
+from seeds.blocks import python_blocks
+from seeds.kinds import Play, Program, Server
+from seeds.register import REGISTER
+from seeds.stage import values_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seeds.stage import Stage
+
+pytestmark = pytest.mark.anyio
+
+BLOCKS = python_blocks()
+
+
+def case(key: str, *values: object, name: str | None = None) -> object:
+    """A test case; a recorded gap must fail."""
+    marks = [pytest.mark.xfail(reason=gaps.SAMPLES[key], strict=True)] if key in gaps.SAMPLES else []
+    return pytest.param(key, *values, id=name or key, marks=marks)
+
+
+PLAYS = [
+    case(key, play, name=f"{key}-{i}") for key, kind in REGISTER.items() if isinstance(kind, Program) for i, play in enumerate(kind.plays)
+]
+SERVERS = [case(key) for key, kind in REGISTER.items() if isinstance(kind, Server)]
+
+
+async def check_play(stage: Stage, key: str, play: Play, scratch: Path) -> None:
+    kind = REGISTER[key]
+    assert isinstance(kind, Program)
+    await stage.deploy(kind.templates)
+    code, out, err = await stage.play(BLOCKS[key].source, play, scratch)
+    assert (code, err) == (0, "")
+    assert [text for text in play.printed if text not in out] == [], out
+    assert await stage.sandboxes() == []
+
+
+async def check_server(stage: Stage, key: str) -> None:
+    server = REGISTER[key]
+    assert isinstance(server, Server)
+    name = f"seed-{key.replace(':', '-')}"
+    await stage.serve(name, BLOCKS[key].source, server)
+    async with stage.client() as client:
+        session = await client.create_session(name)
+        try:
+            if server.streams:
+                found = [chunk async for chunk in session.invoke(dict(server.request), stream=True)]
+                assert len(found) > 1
+            else:
+                found = values_of((await session.invoke(dict(server.request))).result)
+            assert server.answer.format(sandbox_id=session.sandbox_id) in found
+            ping = (await session.ping()).model_dump(mode="json")
+            assert str(ping["status"]).lower() == "healthy"
+            assert {name: ping.get(name) for name in server.health or {} if name != "status"} == {
+                name: value for name, value in (server.health or {}).items() if name != "status"
+            }
+        finally:
+            await session.close()
+
+
+@pytest.mark.promise("seeds.samples-run")
+@pytest.mark.parametrize(("key", "play"), PLAYS)
+async def test_a_caller_s_sample_runs(stage: Stage, key: str, play: Play, tmp_path: Path) -> None:
+    await check_play(stage, key, play, tmp_path)
+
+
+@pytest.mark.promise("seeds.samples-run")
+@pytest.mark.parametrize(
+    "key", [case for case in SERVERS if not REGISTER[case.values[0]].beside]
+)  # files beside an agent need a process of its own
+async def test_an_agent_s_sample_is_served(stage: Stage, key: str) -> None:
+    await check_server(stage, key)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.promise("seeds.samples-run")
+@pytest.mark.parametrize(("key", "play"), [case for case in PLAYS if REGISTER[case.values[0]].templates])
+async def test_a_caller_s_sample_runs_with_real_sandboxes(process_stage: Stage, key: str, play: Play, tmp_path: Path) -> None:
+    await check_play(process_stage, key, play, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.promise("seeds.samples-run")
+@pytest.mark.parametrize("key", SERVERS)
+async def test_an_agent_s_sample_is_served_in_a_real_sandbox(process_stage: Stage, key: str) -> None:
+    await check_server(process_stage, key)
