@@ -11,4 +11,14 @@ PROMISES = [
         "issue 2 §6",
         "What a build leaves or prints, however deep, long or endless, fails it with a sentence, is removed, and costs others nothing.",
     ),
+    (
+        "trust.kernel",
+        "issue 2 §3",
+        "What namespaces do not part is closed: core dump helpers, protocols that load modules, machine-wide pools, the host's keys.",
+    ),
+    (
+        "trust.descriptors",
+        "issue 2 §6",
+        "No sandbox can take the server's descriptors: connections through egress are bounded for each, and for all together.",
+    ),
 ]

@@ -196,12 +196,21 @@ def _serve(settings: Settings) -> None:
     from sandyard.services.data_dir import DataDirError
 
     _log_to_stderr()
+    _raise_open_files()
     try:
         _run(serve_platform, settings, _announce)
     except (DataDirError, BackendError, StoreError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"The server cannot start: {error}")
+
+
+def _raise_open_files() -> None:
+    """Take as many descriptors as we may have: clients and sandboxes use them up, ours and the keeper's, which inherits the limit."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _announce(info: ServerInfo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressLimits:
-    """Per sandbox; sizes are bytes, times seconds. `lookups` bounds name look-ups under way at once."""
+    """Per sandbox; sizes are bytes, times seconds. `lookups` bounds name look-ups under way at once.
+
+    `all_connections` is for all sandboxes together: a connection takes two of the server's descriptors.
+    """
 
     connections: int = 256
+    all_connections: int = field(default_factory=lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
     lookups: int = 4
     head_bytes: int = 64 * 1024
     head_timeout: float = 15.0
@@ -43,6 +48,8 @@ class Account:
     resolver: Resolver
     limits: EgressLimits
     lookups: asyncio.Semaphore
+    all_doors: set[Door]
+    """Those of every sandbox of the proxy."""
     doors: set[Door] = field(default_factory=set["Door"])
     tasks: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
     bytes_out: int = 0

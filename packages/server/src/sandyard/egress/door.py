@@ -49,10 +49,13 @@ class Door(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         set_up(self.transport, self._account.limits.buffer_bytes)
         self._account.doors.add(self)
+        self._account.all_doors.add(self)
         self._timer = self._loop.call_later(self._account.limits.head_timeout, self._head_late)
         if len(self._account.doors) > self._account.limits.connections:
             limit = self._account.limits.connections
             self._say(_SERVICE_UNAVAILABLE, f"this sandbox has {limit} connections open already, which is its limit")
+        elif len(self._account.all_doors) > self._account.limits.all_connections:
+            self._say(_SERVICE_UNAVAILABLE, "the platform has as many connections open as it may; try again later")
 
     def data_received(self, data: bytes) -> None:
         if self._closed:
@@ -74,6 +77,7 @@ class Door(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         self._closed = True
         self._account.doors.discard(self)
+        self._account.all_doors.discard(self)
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()

@@ -35,6 +35,7 @@ class EgressProxy:
         self._resolver: Resolver = resolver or self._own or SystemResolver()
         self._limits = limits or EgressLimits()
         self._attached: dict[str, _Attached] = {}
+        self._doors: set[Door] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
     def attach(self, sandbox_id: str, listener: socket.socket, policy: EgressPolicy) -> None:
@@ -47,7 +48,13 @@ class EgressProxy:
         """
         rules = Rules.of(policy)
         self.detach(sandbox_id)
-        account = Account(rules=rules, resolver=self._resolver, limits=self._limits, lookups=asyncio.Semaphore(self._limits.lookups))
+        account = Account(
+            rules=rules,
+            resolver=self._resolver,
+            limits=self._limits,
+            lookups=asyncio.Semaphore(self._limits.lookups),
+            all_doors=self._doors,
+        )
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         serving = loop.create_task(loop.create_server(lambda: Door(account), sock=listener, backlog=256))

@@ -71,7 +71,7 @@ def _place(descriptors: tuple[int, ...]) -> None:
 
 def _limit(job: Job) -> None:
     """Set the resource limits that hold whatever cgroups do. Processes are counted per uid: only for a uid of the sandbox's own."""
-    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_CORE, 1)  # seccomp._unless_given says why not 0
     _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
     if job.uid is not None:
         _lower(resource.RLIMIT_NPROC, job.plan["processes"] + _OUTSIDE_PROCESSES)

@@ -27,6 +27,8 @@ CONFIG_FD, OUTPUT_FD, STATUS_FD, SECCOMP_FD, INFO_FD = 3, 4, 5, 6, 7
 
 _ROOTS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "os-release", "pki", "protocols")
+_ETC_PRIVATE = ("ssl/private", "pki/tls/private")
+"""Keys of the host's own services: an ordinary user may be in the group that reads them, and its sandboxes are, too."""
 _ETC_MORE = ("services", "ssl", "ca-certificates", "fonts")
 
 _UNSHARE = ("user", "ipc", "pid", "net", "uts", "cgroup")
@@ -161,6 +163,9 @@ def _system() -> Iterator[str]:
             yield from ("--ro-bind", str(path), str(path))
     for name in (*_ETC, *_ETC_MORE):
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+    for name in _ETC_PRIVATE:
+        if Path("/etc", name).is_dir():
+            yield from ("--tmpfs", f"/etc/{name}", "--remount-ro", f"/etc/{name}")
     for name in _etc(""):
         yield from ("--ro-bind", f"{STAGE}/{name}", f"/etc/{name}")
     yield from ("--proc", "/proc", "--dev", "/dev", "--dir", "/run", "--dir", "/var")

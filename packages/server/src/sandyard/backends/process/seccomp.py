@@ -20,8 +20,10 @@ _X32 = 0x40000000
 _NEW_NAMESPACES = 0x7E020080  # CLONE_NEWNS|CGROUP|UTS|IPC|USER|PID|NET, and NEWTIME (in clone that bit belongs to the exit signal)
 _EXIT_SIGNAL = 0xFF
 _FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+_PROTOCOLS = (0, 1, 6, 17, 58)  # what the type implies, ICMP, TCP, UDP, ICMPv6; others load modules into the host's kernel
 _NETLINK, _NETLINK_ROUTE = 16, 0  # getifaddrs() asks route; the other protocols are kernel surface
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_CORE = 4  # RLIMIT_CORE
 _PERSONALITY = (0, 0xFFFFFFFF)  # setting the default and asking: no emulation, no fixed addresses
 
 # Refused whatever the arguments: x86_64 and aarch64 numbers (None: the architecture has no such call).
@@ -64,6 +66,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
+    "io_setup": (206, 0),  # fs.aio-max-nr is one number for the whole machine
     "modify_ldt": (154, None),
     "lookup_dcookie": (212, 18),
     "nfsservctl": (180, 42),
@@ -108,11 +111,17 @@ class _Machine(NamedTuple):
     socket: int
     ioctl: int
     personality: int
+    setrlimit: int
+    prlimit64: int
 
 
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 0, clone=56, clone3=435, unshare=272, socket=41, ioctl=16, personality=135),
-    "aarch64": _Machine(0xC00000B7, 1, clone=220, clone3=435, unshare=97, socket=198, ioctl=29, personality=92),
+    "x86_64": _Machine(
+        0xC000003E, 0, clone=56, clone3=435, unshare=272, socket=41, ioctl=16, personality=135, setrlimit=160, prlimit64=302
+    ),
+    "aarch64": _Machine(
+        0xC00000B7, 1, clone=220, clone3=435, unshare=97, socket=198, ioctl=29, personality=92, setrlimit=164, prlimit64=261
+    ),
 }
 
 
@@ -193,7 +202,19 @@ def _by_argument(machine: _Machine) -> bytes:
         + _when(machine.socket, _only_families())
         + _when(machine.ioctl, _argument(1) + b"".join(_when(n, _refuse(errno.EPERM)) for n in _TERMINAL_INJECTION) + _answer(_ALLOW))
         + _when(machine.personality, _argument(0) + b"".join(_when(n, _answer(_ALLOW)) for n in _PERSONALITY) + _refuse(errno.EPERM))
+        + _when(machine.setrlimit, _argument(0) + _when(_CORE, _refuse(0)) + _answer(_ALLOW))
+        + _when(machine.prlimit64, _argument(1) + _when(_CORE, _unless_given(2)) + _answer(_ALLOW))
     )
+
+
+def _unless_given(index: int) -> bytes:
+    """Allow the call if this pointer is null; else pretend that it was done.
+
+    The launcher's limit of 1 byte is the only one under which the kernel starts no core dump helper: with 0, that would be run as
+    the host's root and read what crashed here.
+    """
+    words = (16 + 8 * index, 16 + 8 * index + 4)
+    return b"".join(_instruction(_LOAD, word) + _instruction(_AT_LEAST, 1, 0, 1) + _refuse(0) for word in words) + _answer(_ALLOW)
 
 
 def _unless_any_bit(mask: int) -> bytes:
@@ -201,7 +222,8 @@ def _unless_any_bit(mask: int) -> bytes:
 
 
 def _only_families() -> bytes:
-    """Unix and IP sockets, and netlink's route protocol. A network namespace does not hold vsock, for one."""
+    """Unix sockets, IP sockets of the usual protocols, and netlink's route protocol. A network namespace does not hold vsock, for one."""
     route = _argument(2) + _when(_NETLINK_ROUTE, _answer(_ALLOW)) + _refuse(errno.EPROTONOSUPPORT)
-    families = b"".join(_when(family, _answer(_ALLOW)) for family in _FAMILIES)
+    protocols = _argument(2) + b"".join(_when(number, _answer(_ALLOW)) for number in _PROTOCOLS) + _refuse(errno.EPROTONOSUPPORT)
+    families = b"".join(_when(family, protocols) for family in _FAMILIES)
     return _argument(0) + families + _when(_NETLINK, route) + _refuse(errno.EAFNOSUPPORT)
