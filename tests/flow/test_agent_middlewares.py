@@ -22,6 +22,10 @@ app = AgentRuntimeApp()
 async def outer(request, call_next):
     if request.url.path == "/own":
         return {"own": "answer"}
+    if request.url.path == "/nothing":
+        return None
+    if request.url.path == "/raises":
+        raise LookupError("of the middleware")
     try:
         response = await call_next(request)
     except ValueError as error:
@@ -60,6 +64,8 @@ async def test_middlewares_see_and_change_everything(tmp_path: Path) -> None:
         stream = await agent.post({"prompt": "stream"})
         ping = await agent.get("/ping")
         own = await agent.get("/own")
+        nothing = await agent.get("/nothing")
+        raises = await agent.get("/raises")
         value = await agent.post({"prompt": "value"})
         key = await agent.post({"prompt": "key"})
         large = await agent.post(b'"' + b"x" * 2_000_000 + b'"')
@@ -67,6 +73,8 @@ async def test_middlewares_see_and_change_everything(tmp_path: Path) -> None:
     assert [event.data for event in stream.events] == ["1", "2"]
     assert ping.headers["x-order"] == "inner outer"
     assert own.json == {"own": "answer"}
+    assert (nothing.status, "outer returned nothing" in nothing.json["error"]) == (500, True)
+    assert (raises.status, raises.json["error"], raises.json["status"]) == (500, "of the middleware", "error")
     assert (value.status, value.json) == (418, {"seen": "bad value"})
     assert (key.status, key.json["error_type"]) == (500, "KeyError")
     assert (large.status, large.json["error_type"]) == (413, "too_large")

@@ -67,4 +67,9 @@ PROMISES = [
     ),
     ("agent.collector", "seed 002 §3.3", "MetricsCollector counts requests, errors and recent durations."),
     ("agent.iterators", "issue 3 §2", "An iterator that is no generator is collected; a Starlette response is passed through."),
+    (
+        "agent.foreign",
+        "issue 3 §2",
+        "Agents written with bedrock_agentcore, FastAPI or Starlette deploy and answer on the platform unchanged.",
+    ),
 ]

@@ -11,6 +11,8 @@ from typing import NamedTuple
 MEDIA_TYPE = "text/event-stream"
 ERROR_EVENT = "error"
 HEARTBEAT = b": keep-alive\n\n"
+JSON_EVENT = b"data: %b\n\n"
+"""`encode` for a JSON value, which has no line breaks: `JSON_EVENT % value`."""
 
 _BOM = b"\xef\xbb\xbf"
 

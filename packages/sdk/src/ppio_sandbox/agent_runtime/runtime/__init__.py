@@ -2,6 +2,9 @@
 
 from ppio_sandbox.agent_runtime.runtime.app import AgentRuntimeApp
 from ppio_sandbox.agent_runtime.runtime.context import AgentRuntimeContext
+from ppio_sandbox.agent_runtime.runtime.limiter import RateLimiter
+from ppio_sandbox.agent_runtime.runtime.logs import JsonFormatter
+from ppio_sandbox.agent_runtime.runtime.metrics import MetricsCollector
 from ppio_sandbox.agent_runtime.runtime.models import (
     AgentConfig,
     AgentMetadata,
@@ -30,8 +33,11 @@ __all__ = [
     "DeploymentPhase",
     "InvocationRequest",
     "InvocationResponse",
+    "JsonFormatter",
+    "MetricsCollector",
     "PingResponse",
     "PingStatus",
+    "RateLimiter",
     "RequestContext",
     "RuntimeConfig",
     "RuntimeSpec",

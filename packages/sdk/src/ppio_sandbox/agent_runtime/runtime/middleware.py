@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ppio_sandbox.agent_runtime.runtime.exchange import ClientLeftError, Exchange
 from ppio_sandbox.agent_runtime.runtime.replies import Reply, StreamReply, too_large
+from sandkit.serving.handlers import name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -65,6 +66,8 @@ def exchange_of(request: Request) -> Exchange:
 
 async def _call(function: Callable[..., Any], call_next: Next, request: Request) -> Response:
     result = await function(request, call_next)
+    if result is None:
+        raise TypeError(f"the middleware {name_of(function)} returned nothing; it must return what call_next gave, or an answer of its own")
     return result if isinstance(result, Response) else JSONResponse(result)
 
 

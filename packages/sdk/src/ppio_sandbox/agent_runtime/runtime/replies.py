@@ -143,7 +143,7 @@ async def _frames(chunks: AsyncIterator[Any], exchange: Exchange) -> AsyncGenera
     turn = 0.0
     try:
         async for chunk in chunks:
-            yield sse.encode(to_json(chunk))
+            yield sse.JSON_EVENT % to_json(chunk)
             exchange.touched = now = perf_counter()
             if now - turn > _TURN_SECONDS:
                 await asyncio.sleep(0)

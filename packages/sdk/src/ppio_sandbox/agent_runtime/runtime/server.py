@@ -139,6 +139,8 @@ class AgentRuntimeServer:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        if self._middlewares:
+            _ = self._stack  # imports Starlette now, and not while the first request waits
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._threads.close()
