@@ -21,4 +21,5 @@ PROMISES = [
         "issue 2 §6",
         "No sandbox can take the server's descriptors: connections through egress are bounded for each, and for all together.",
     ),
+    ("trust.turns", "issue 2 §6", "Agents that never listen do not keep others from starting."),
 ]

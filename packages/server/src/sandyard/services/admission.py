@@ -15,14 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-class Admission:
-    """Places for `places` living sandboxes; `starting` starts at once, `queue` more may wait for their turn."""
+TURN_SECONDS = 10.0
 
-    def __init__(self, *, places: int, starting: int, queue: int) -> None:
+
+class Admission:
+    """Places for `places` living sandboxes; `starting` starts at once, `queue` more may wait for their turn.
+
+    After `turn_seconds` a start goes on without its turn: agents that never listen hold up nobody else's.
+    """
+
+    def __init__(self, *, places: int, starting: int, queue: int, turn_seconds: float = TURN_SECONDS) -> None:
         self._places = places
         self._living: set[str] = set()
         self._turn = asyncio.Semaphore(starting)
+        self._turn_seconds = turn_seconds
         self._room = starting + queue
+        self._crowd = 0
         self._starting: set[str] = set()
 
     @property
@@ -47,18 +55,43 @@ class Admission:
         """
         if len(self._living) >= self._places:
             raise _busy(f"This server holds its {self._places} sandboxes; close one, or try again later", retry_after=5)
-        if len(self._starting) >= self._room:
+        if self._crowd >= self._room:
             raise _busy("Too many sandboxes are being started at this moment; try again", retry_after=1)
         self._living.add(sandbox_id)
         self._starting.add(sandbox_id)
         try:
-            async with self._turn:
+            async with self._hold_turn():
                 yield
         except BaseException:
             self._living.discard(sandbox_id)
             raise
         finally:
             self._starting.discard(sandbox_id)
+
+    @asynccontextmanager
+    async def _hold_turn(self) -> AsyncGenerator[None]:
+        self._crowd += 1
+        held = False
+
+        def hand_on() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._crowd -= 1
+                self._turn.release()
+
+        try:
+            await self._turn.acquire()
+        except BaseException:
+            self._crowd -= 1
+            raise
+        held = True
+        timer = asyncio.get_running_loop().call_later(self._turn_seconds, hand_on)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            hand_on()
 
 
 def _busy(message: str, *, retry_after: int) -> ApiError:
