@@ -6,7 +6,6 @@ Tests hold these records from both sides: a gap that has been mended fails until
 from __future__ import annotations
 
 SIGNING = "requests are not signed yet (row 14); with a key alone everything works"
-INSIDE = "the runtime's limiter and metrics are not in the code yet (row 29)"
 CORE = "`ppio_sandbox` has no `Sandbox` yet: the core of sandboxes is not there, only what runs agents in them"
 
 SAMPLES: dict[str, str] = {
@@ -16,8 +15,6 @@ SAMPLES: dict[str, str] = {
 }
 
 LISTINGS: dict[str, dict[str, str]] = {
-    "002:144": {"RateLimiter": INSIDE},
-    "002:154": {"MetricsCollector": INSIDE},
     "002:216": {"AgentRuntimeClient.__init__(api_secret)": SIGNING},
     "002:352": {"AuthManager.__init__(api_secret)": SIGNING, "AuthManager.api_secret": SIGNING},
 }

@@ -36,7 +36,16 @@ def test_the_import_is_light_and_an_agent_never_pays_for_the_client() -> None:
 
 @pytest.mark.promise("agent.names")
 @pytest.mark.parametrize(
-    "face", ["ppio_sandbox", "ppio_sandbox.agent_runtime", "ppio_sandbox.agent_runtime.runtime", "ppio_agent_runtime", "ppio_agent_sandbox"]
+    "face",
+    [
+        "ppio_sandbox",
+        "ppio_sandbox.agent_runtime",
+        "ppio_sandbox.agent_runtime.runtime",
+        "ppio_agent_runtime",
+        "ppio_agent_runtime.exceptions",
+        "ppio_agent_runtime.runtime",
+        "ppio_agent_sandbox",
+    ],
 )
 def test_every_name_is_there(face: str) -> None:
     module = importlib.import_module(face)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ppio_sandbox.agent_runtime.exceptions import PPIOAgentRuntimeError, RuntimeError, ValidationError  # noqa: A004 (seed 001 §6.1)
 from ppio_sandbox.agent_runtime.runtime.app import AgentRuntimeApp
 from ppio_sandbox.agent_runtime.runtime.context import AgentRuntimeContext
+from ppio_sandbox.agent_runtime.runtime.limiter import RateLimiter
+from ppio_sandbox.agent_runtime.runtime.metrics import MetricsCollector
 from ppio_sandbox.agent_runtime.runtime.models import (
     AgentMetadata,
     InvocationRequest,
@@ -23,11 +25,13 @@ __all__ = [
     "AgentRuntimeContext",
     "InvocationRequest",
     "InvocationResponse",
+    "MetricsCollector",
     "PPIOAgentRuntimeApp",
     "PPIOAgentRuntimeError",
     "PPIOAgentRuntimeServer",
     "PingResponse",
     "PingStatus",
+    "RateLimiter",
     "RequestContext",
     "RuntimeConfig",
     "RuntimeError",

@@ -172,7 +172,7 @@ class AgentRuntimeServer:
                 await closed(exchange.chunks)
             self._count(exchange)
             if watchers := exchange.close():
-                await asyncio.wait(watchers)
+                await asyncio.gather(*watchers, return_exceptions=True)
 
     def _count(self, exchange: Exchange) -> None:
         """Forget an exchange that is over, but for the figures."""
@@ -310,7 +310,7 @@ class AgentRuntimeServer:
         exchange = middleware.exchange_of(request)
         try:
             return await middleware.respond(request, endpoint, exchange)
-        except Exception as error:  # noqa: BLE001 (it is answered)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (it is answered)
             return middleware.response(self._failure(exchange, error), exchange)
         finally:
             self._count(exchange)
@@ -348,7 +348,7 @@ def admit(limiter: RateLimiter, exchange: Exchange) -> None:
     caller = exchange.headers.get(b"x-sandbox-id") or exchange.headers.get(agentcore.SESSION_HEADER)
     seconds = limiter.admit(caller.decode("latin-1") if caller else peer[0] if peer else "")
     if seconds > 0:
-        headers = [(b"retry-after", b"%d" % math.ceil(seconds)), (b"connection", b"close")]  # the body is not read
+        headers = [(b"retry-after", b"%d" % math.ceil(seconds))]
         raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", f"too many requests; come back in {seconds:.1f} s", headers)
 
 
