@@ -103,7 +103,7 @@ async def model_variables(story: Story, cast: Cast) -> dict[str, str]:
         story.say(f"OPENAI_API_KEY is set: the researcher uses your model at {own.get('OPENAI_BASE_URL', 'api.openai.com')}.")
         return own
     with story.step("A scripted model server, outside of every sandbox"):
-        cast.model = await ModelServer.start()
+        cast.model = await ModelServer.start(cast.home / "model.log")
     return {"OPENAI_BASE_URL": cast.model.url, "OPENAI_API_KEY": "scripted"}
 
 

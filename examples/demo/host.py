@@ -132,14 +132,17 @@ class ModelServer:
     url: str
 
     @classmethod
-    async def start(cls) -> ModelServer:
-        """Start it and return when it listens."""
+    async def start(cls, log: Path) -> ModelServer:
+        """Start it and return when it listens. It may outlive us, so it holds nothing of ours: what it says goes to `log`."""
         command = (sys.executable, "-m", "examples.model_server", "--host", "127.0.0.2", "--port", "0", "--delay", "0.01")
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        with log.open("ab") as file:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=file, start_new_session=True
+            )
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT)
         if not line:
-            raise HostError("the model server did not start")
+            raise HostError(f"the model server did not start:\n{tail(log)}")
         return cls(process, line.decode().strip())
 
     async def stop(self) -> None:
