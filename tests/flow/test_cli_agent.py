@@ -79,7 +79,7 @@ def uploaded(platform: FakePlatform) -> dict[str, bytes]:
 async def test_init_writes_what_deploy_takes_and_overwrites_nothing(cli: Cli) -> None:
     (cli.here / "app.py").write_text("mine = True\n")
     ended = await cli("init", "--name", "my-agent", "--entrypoint", "app.py", "--json")
-    assert (ended.code, ended.json["written"]) == (0, ["agent.yaml", "requirements.txt"])
+    assert (ended.code, ended.json["written"]) == (0, ["agent.yaml", "requirements.txt", "Dockerfile"])
     assert (cli.here / "app.py").read_text() == "mine = True\n"
     assert yaml.safe_load((cli.here / "agent.yaml").read_text())["spec"]["entrypoint"] == "app.py"
     again = await cli("init")
@@ -104,7 +104,7 @@ async def test_deploy_packs_uploads_follows_and_writes_back(cli: Cli, platform: 
     ended = await cli("deploy", "mine", "--tag", "v2", "--tag", "beta")
     assert (ended.code, ended.out) == (0, f"{TEMPLATE_ID}\n")
     assert ended.err.index("resolving") < ended.err.index("installing") < ended.err.index("deployed my-agent")
-    assert sorted(uploaded(platform)) == ["agent.py", "agent.yaml", "requirements.txt"]
+    assert sorted(uploaded(platform)) == ["Dockerfile", "agent.py", "agent.yaml", "requirements.txt"]
     (asked,) = platform.asked("POST /agents")
     assert (asked.query, asked.headers["content-type"]) == ({"tags": ["v2,beta"]}, "application/gzip")
     after = (agent_dir / "agent.yaml").read_text()
@@ -175,7 +175,7 @@ async def test_what_never_belongs_to_an_agent_stays_here(cli: Cli, platform: Fak
     (agent_dir / "linked.csv").symlink_to("data/small.csv")
     assert (await cli("deploy", "mine")).code == 0
     files = uploaded(platform)
-    assert sorted(files) == [".agentignore", "agent.py", "agent.yaml", "data/small.csv", "linked.csv", "requirements.txt"]
+    assert sorted(files) == [".agentignore", "Dockerfile", "agent.py", "agent.yaml", "data/small.csv", "linked.csv", "requirements.txt"]
     assert files["linked.csv"] == b"data/small.csv"
 
 

@@ -52,9 +52,10 @@ class Cli:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def on_terminal(self, *arguments: str) -> str:
-        """Run with a terminal of 80 columns and return all that it was sent."""
+    async def on_terminal(self, *arguments: str, typed: str = "") -> str:
+        """Run with a terminal of 80 columns, on which `typed` has been typed ahead, and return all that it was sent."""
         terminal, inside = os.openpty()
+        os.write(terminal, typed.encode())
         termios.tcsetwinsize(inside, (24, 80))
         program = Path(sys.executable).with_name("ppio-sandbox-cli")
         environment = {**self.environment, "TERM": "xterm"}

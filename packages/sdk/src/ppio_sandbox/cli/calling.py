@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, SessionNotFoundError
+from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, SandboxConfig, SessionNotFoundError
 from ppio_sandbox.cli import manifest_file
 from ppio_sandbox.cli.output import UsageError, end_of_line, give, give_json, say, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from ppio_sandbox.agent_runtime.client import SandboxSession
 
@@ -30,12 +30,15 @@ class Wish:
     session: str | None
     keep: bool
     timeout: float | None
+    variables: tuple[str, ...]
     as_json: bool
 
 
 async def invoke(wish: Wish) -> None:
     """Call the agent and print what it answers."""
     request = request_of(wish.text, wish.json_input)
+    if wish.session is not None and wish.variables:
+        raise UsageError("--env sets the environment of a new session; the one that --session names has its own already")
     async with AgentRuntimeClient() as client, _session(client, wish) as session:
         if wish.stream:
             await _print_stream(session, request, wish)
@@ -63,6 +66,21 @@ def request_of(text: str | None, json_input: str | None) -> str | dict[str, Any]
     return cast("dict[str, Any]", value)
 
 
+def variables_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the variables that `NAME=VALUE` pairs set.
+
+    Raises:
+        UsageError: one of them is no such pair.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--env {pair} is not NAME=VALUE")
+        found[name] = value
+    return found
+
+
 def target_of(template: str | None) -> str:
     """Return the template to call: the one given, else the one of the manifest here.
 
@@ -81,9 +99,10 @@ async def _session(client: AgentRuntimeClient, wish: Wish) -> AsyncGenerator[San
             raise SessionNotFoundError(f"there is no session {wish.session}", "sandbox_not_found", sandbox_id=wish.session)
         yield found
         return
+    variables = variables_of(wish.variables)
     target = target_of(wish.template)
     with waiting(f"starting a session of {target}"):
-        session = await client.create_session(target)
+        session = await client.create_session(target, config=SandboxConfig(env_vars=variables))
     try:
         yield session
     finally:

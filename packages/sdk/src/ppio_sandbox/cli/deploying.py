@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from os import SEEK_END
 from typing import TYPE_CHECKING
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient
@@ -13,35 +14,73 @@ from ppio_sandbox.cli.output import ExitCode, UsageError, fail, give, give_json,
 from sandkit.http import templates
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ppio_sandbox.cli.manifest_file import ManifestFile
     from sandkit.wire.templates import BuildLogEntry, BuildStatus, Deployment
 
 UPLOAD_SECONDS = 600.0
 
 
-async def deploy(directory: Path | None, config: Path | None, tags: list[str], *, wait: bool, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for on the command line."""
+
+    directory: Path
+    config: Path | None
+    tags: list[str]
+    wait: bool
+    dry_run: bool
+    update_existing: bool
+    as_json: bool
+
+
+async def deploy(wish: Wish) -> None:
     """Deploy a directory; ends with `ExitCode.BUILD_FAILED` where its build fails."""
-    directory = directory or Path()
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is no directory")
-    file = manifest_file.load(manifest_file.find(directory, config))
-    if not (directory / file.manifest.spec.entrypoint).is_file():
-        raise UsageError(f"the entrypoint {file.manifest.spec.entrypoint} that {file.path} names is not in {directory}")
+    if not wish.directory.is_dir():
+        raise UsageError(f"{wish.directory} is no directory")
+    file = manifest_file.load(manifest_file.find(wish.directory, wish.config))
+    if not (wish.directory / file.manifest.spec.entrypoint).is_file():
+        raise UsageError(f"the entrypoint {file.manifest.spec.entrypoint} that {file.path} names is not in {wish.directory}")
+    if wish.dry_run:
+        _show_package(wish, file)
+        return
     async with AgentRuntimeClient() as client:
-        package = await asyncio.to_thread(packing.pack, directory, file.path)
-        say(f"packed {package.count} files, {package.size / 1024:.1f} KiB")
-        call = templates.deploy_agent(packing.parts_of(package), package.size, tags)
-        with waiting("uploading"):
-            deployment = await client.platform.perform(call, seconds=UPLOAD_SECONDS)
-        if not wait:
-            _remember(file.path, deployment, "pending")
-            _report(deployment, None, as_json=as_json)
-            return
-        with waiting(f"building {deployment.name}"):
-            status = await builds.follow(client.platform, deployment.template_id, deployment.build_id, _show)
+        await _deploy_with(client, wish, file)
+
+
+async def _deploy_with(client: AgentRuntimeClient, wish: Wish, file: ManifestFile) -> None:
+    if not wish.update_existing and await client.template_manager.template_exists(file.manifest.metadata.name):
+        raise UsageError(f"there is a template {file.manifest.metadata.name} already: --update-existing gives it a new build")
+    package = await asyncio.to_thread(packing.pack, wish.directory, file.path)
+    say(f"packed {package.count} files, {package.size / 1024:.1f} KiB")
+    call = templates.deploy_agent(packing.parts_of(package), package.size, wish.tags)
+    with waiting("uploading"):
+        deployment = await client.platform.perform(call, seconds=UPLOAD_SECONDS)
+    if not wish.wait:
+        _remember(file.path, deployment, "pending")
+        _report(deployment, None, as_json=wish.as_json)
+        return
+    with waiting(f"building {deployment.name}"):
+        status = await builds.follow(client.platform, deployment.template_id, deployment.build_id, _show)
     _remember(file.path, deployment, status.phase)
     if status.status == "error":
-        _fail(deployment, status, as_json=as_json)
-    _report(deployment, status, as_json=as_json)
+        _fail(deployment, status, as_json=wish.as_json)
+    _report(deployment, status, as_json=wish.as_json)
+
+
+def _show_package(wish: Wish, file: ManifestFile) -> None:
+    """Say what would be sent, without sending it."""
+    about = file.manifest.metadata
+    paths = [path for path in packing.files_of(wish.directory) if path.resolve() != file.path.resolve()]
+    names = ["agent.yaml", *(path.relative_to(wish.directory).as_posix() for path in paths)]
+    with packing.pack(wish.directory, file.path).file as packed:
+        size = packed.seek(0, SEEK_END)
+    if wish.as_json:
+        give_json({"name": about.name, "version": about.version, "files": names, "size": size})
+        return
+    give("\n".join(names))
+    say(f"{about.name} {about.version}: {len(names)} files, {size / 1024:.1f} KiB packed; nothing was sent")
 
 
 def _show(line: BuildLogEntry) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from ppio_sandbox.cli import places
 from ppio_sandbox.cli.output import UsageError
 from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -50,17 +51,49 @@ def load(path: Path) -> ManifestFile:
     """Read a manifest.
 
     Raises:
-        UsageError: it is not YAML, or not a manifest; the sentence names the fields.
+        UsageError: it is not YAML, or not a manifest; the sentence names each mistake with its line and column.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML: {error}") from error
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: {error}") from error
+    return ManifestFile(path, parsed(path, text))
+
+
+def parsed(path: Path, text: str) -> AgentConfig:
+    """Return the manifest that `text`, of the file `path`, is. Raises as `load`."""
     try:
-        return ManifestFile(path, AgentConfig.model_validate(values))
+        return AgentConfig.model_validate(yaml.safe_load(text))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+        raise UsageError(f"{path} is not YAML:\n{path}{where}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg']}" for item in error.errors())
-        raise UsageError(f"{path} is not a manifest: {wrong}") from error
+        wrong = "\n".join(_mistake(path, text, item["loc"], item["msg"]) for item in error.errors())
+        raise UsageError(f"{path} is not a manifest:\n{wrong}") from error
+
+
+def change(file: ManifestFile, values: Mapping[tuple[str, ...], object]) -> AgentConfig:
+    """Write values into the manifest, and nothing else; return what it then says.
+
+    Raises:
+        UsageError: with them it is no manifest, or its form is too unusual; the file is untouched then.
+    """
+    before = file.path.read_text(encoding="utf-8")
+    try:
+        after = places.with_values(before, values)
+    except ValueError as error:
+        raise UsageError(f"{file.path} has a form that is too unusual to be changed by a program: {error}") from error
+    manifest = parsed(file.path, after)
+    file.path.write_text(after, encoding="utf-8")
+    return manifest
+
+
+def _mistake(path: Path, text: str, keys: Sequence[str | int], message: str) -> str:
+    place = places.place_of(text, keys)
+    return f"{path}:{place.line}:{place.column}: {'.'.join(str(key) for key in keys) or 'the file'}: {message}"
 
 
 def write_status(path: Path, status: Mapping[str, Any]) -> bool:

@@ -48,6 +48,22 @@ if __name__ == "__main__":
 
 REQUIREMENTS = "# What the agent imports, one requirement a line. The platform adds its own SDK.\n"
 
+DOCKERFILE = """\
+FROM python:3.12-slim
+
+WORKDIR /app
+
+COPY requirements.txt .
+RUN pip install --no-cache-dir sandyard-sdk -r requirements.txt
+
+COPY . .
+
+EXPOSE 8080
+
+CMD ["python", "{entrypoint}"]
+"""
+"""For those who run the agent without the platform (seed 001 §9.2); the platform does not read it."""
+
 
 async def init(directory: Path | None, name: str | None, entrypoint: str, author: str, *, as_json: bool) -> None:
     """Write what is missing; what is there is kept."""
@@ -59,7 +75,7 @@ async def init(directory: Path | None, name: str | None, entrypoint: str, author
             raise UsageError(f"{directory / manifest} is there already: `ppio-sandbox-cli agent deploy {directory}` deploys it")
     created = datetime.now(UTC).isoformat(timespec="seconds")
     values = {"name": name, "entrypoint": entrypoint, "author": author, "created": created}
-    texts = {MANIFEST_NAMES[0]: MANIFEST, entrypoint: AGENT, "requirements.txt": REQUIREMENTS}
+    texts = {MANIFEST_NAMES[0]: MANIFEST, entrypoint: AGENT, "requirements.txt": REQUIREMENTS, "Dockerfile": DOCKERFILE}
     written = [file for file, text in texts.items() if _write(directory / file, text.format(**values))]
     if as_json:
         give_json({"name": name, "directory": str(directory), "written": written})

@@ -1,4 +1,4 @@
-"""`agent list`, `agent logs`, `agent delete`."""
+"""`agent list`, `agent info`, `agent sessions`, `agent delete`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import sys
 from typing import TYPE_CHECKING
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient
-from ppio_sandbox.cli import builds
 from ppio_sandbox.cli.calling import target_of
-from ppio_sandbox.cli.output import ExitCode, UsageError, fail, give, give_json, say
-from sandkit.http import sandboxes, templates
+from ppio_sandbox.cli.output import give, give_json, say
+from sandkit.http import templates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ppio_sandbox.agent_runtime.client import AgentTemplate
-    from sandkit.wire.templates import BuildLogEntry
 
 WIDE_COLUMNS = 100
 PIPE_COLUMNS = 1000
@@ -40,35 +39,29 @@ async def list_agents(tags: list[str] | None, name: str | None, *, as_json: bool
         say("there are no agents yet: ppio-sandbox-cli agent init, then deploy")
 
 
-async def session_log(sandbox_id: str | None, *, as_json: bool) -> None:
-    """Print the last lines of a session's agent."""
-    if sandbox_id is None:
-        raise UsageError("say which session's log: its id (or --build for the log of a build)")
+async def info(template: str | None, *, as_json: bool) -> None:
+    """Print what is known of one agent."""
     async with AgentRuntimeClient() as client:
-        found = await client.platform.perform(sandboxes.sandbox_logs(sandbox_id), sandbox_id=sandbox_id)
-    for line in found.logs:
-        if as_json:
-            give_json(line.model_dump(mode="json"))
-        else:
-            give(line.line)
+        found = await client.get_template(target_of(template))
+    values = found.model_dump(mode="json", exclude_none=True)
+    if as_json:
+        give_json(values)
+        return
+    give(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
 
 
-async def build_log(template: str | None, *, as_json: bool) -> None:
-    """Print the log of a template's newest build, to its end."""
+async def sessions(*, as_json: bool) -> None:
+    """Print the sessions that run or are paused."""
     async with AgentRuntimeClient() as client:
-        info = await client.platform.perform(templates.get_template(target_of(template)))
-        if info.build_id is None:
-            raise UsageError(f"{info.name} has no build yet")
-
-        def show(line: BuildLogEntry) -> None:
-            if as_json:
-                give_json(line.model_dump(mode="json"))
-            else:
-                give(line.message)
-
-        status = await builds.follow(client.platform, info.template_id, info.build_id, show)
-    if status.status == "error":
-        fail(ExitCode.BUILD_FAILED, status.reason.message if status.reason else "the build failed and no reason was told")
+        found = await client.list_sessions()
+    rows = [(one.sandbox_id, one.template_id, one.status.value, f"{one.created_at:%Y-%m-%d %H:%M:%S}") for one in found]
+    if as_json:
+        names = ("sandbox_id", "template_id", "status", "created_at")
+        give_json([dict(zip(names, (*row[:3], one.created_at.isoformat()), strict=True)) for row, one in zip(rows, found, strict=True)])
+    elif rows:
+        give("\n".join(f"{id_:<26}{template:<26}{status:<10}{created}" for id_, template, status, created in rows))
+    else:
+        say("no session runs")
 
 
 async def delete(template: str, *, yes: bool, as_json: bool) -> None:

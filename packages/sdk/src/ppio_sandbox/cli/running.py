@@ -1,0 +1,85 @@
+"""`agent run`: the agent as a process of this machine, started again when its files change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from ppio_sandbox.cli import manifest_file, packing
+from ppio_sandbox.cli.calling import variables_of
+from ppio_sandbox.cli.output import UsageError, say
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+LOOK_SECONDS = 0.3
+"""Between two looks at the files: what would tell us is another dependency of every agent."""
+STOP_SECONDS = 10.0
+
+
+async def run(directory: Path, config: Path | None, address: tuple[str, int], env: Sequence[str], *, reload: bool) -> None:
+    """Run the agent until Ctrl-C, or with `reload` off until it ends by itself; then with its exit code.
+
+    Raises:
+        UsageError: there is no manifest, or no entrypoint.
+    """
+    file = manifest_file.load(manifest_file.find(directory, config))
+    entrypoint = file.manifest.spec.entrypoint
+    if not (directory / entrypoint).is_file():
+        raise UsageError(f"the entrypoint {entrypoint} that {file.path} names is not in {directory}")
+    host, port = address
+    told = {"PPIO_AGENT_HOST": host, "PPIO_AGENT_PORT": str(port), "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **told, **variables_of(env)}
+    while True:
+        say(f"running {file.manifest.metadata.name} on http://{host}:{port} (without isolation); Ctrl-C ends it")
+        seen = _state(directory)
+        process = await asyncio.create_subprocess_exec(sys.executable, entrypoint, cwd=directory, env=environment)
+        try:
+            code = await _until(process, directory, seen if reload else None)
+        finally:
+            await _stop(process)
+        if not reload:
+            raise typer.Exit(code or 0)
+        say("files have changed: starting again")
+
+
+async def _until(process: Process, directory: Path, seen: Mapping[Path, int] | None) -> int | None:
+    """Wait until the files are others than `seen`; where nothing was seen, or meanwhile, until the process ends: its exit code."""
+    if seen is None:
+        return await process.wait()
+    has_ended = False
+    while _state(directory) == seen:
+        if process.returncode is not None and not has_ended:
+            has_ended = True
+            say(f"the agent has ended with code {process.returncode}; it is started again when a file changes")
+        await asyncio.sleep(LOOK_SECONDS)
+    return None
+
+
+async def _stop(process: Process) -> None:
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _state(directory: Path) -> dict[Path, int]:
+    """Return when each of the agent's files was changed last; one that goes away meanwhile has no time."""
+    found: dict[Path, int] = {}
+    for path in packing.files_of(directory):
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return found
