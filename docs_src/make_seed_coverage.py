@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the register is the tests', and this 
 
 from seeds import gaps  # noqa: E402 (after the path)
 from seeds.blocks import DOCUMENTS, ERRATA, HERE, Block, blocks_of, python_blocks  # noqa: E402
-from seeds.kinds import Kind, Listing, Program, Server, Tree  # noqa: E402
+from seeds.kinds import Fragment, Kind, Listing, Program, Server, Tree  # noqa: E402
 from seeds.register import REGISTER, TEMPLATES  # noqa: E402
 from seeds.stage import PLACEHOLDERS  # noqa: E402
 
@@ -24,13 +24,13 @@ Python block in them with its state; `docs_src/make_seed_coverage.py` writes it 
 [tests/seeds](../tests/seeds) obey. A state is never an opinion: what the page calls green is a test that passes, and a gap is a test that
 fails as long as the gap is there and fails the run once it is gone.
 
-* **runs**: a caller's sample, run as a program of its own against a running platform on both back ends; warnings are errors, nothing may
-  be written to standard error, and no sandbox may be left.
-* **served**: an agent's sample, deployed as it stands, called and asked for its health.
+* **runs**: a caller's sample, run as a program of its own against a running platform: what calls an agent runs on the memory back end and
+  again with real sandboxes. Warnings are errors, nothing may be written to standard error, and no sandbox may be left.
+* **served**: an agent's sample, deployed as it stands, called and asked for its health, also in a real sandbox.
 * **true**: an interface listing, compared with the code by introspection: names, kinds, parameters, defaults, annotations, fields, enum
   values, base classes, docstrings. The code may take more and return less than is listed. Names with a leading underscore are sketches
   of an inside and are not compared.
-* **no program**: not Python, though it stands in a Python fence. Its files must be importable.
+* **no program**: a directory tree in a Python fence, each of whose files must be importable, or a fragment with nothing to run or compare.
 * **gap**: not so yet; the reason says why.
 
 "Row" is a row of the resolutions: the documents contradict each other in places, and each row says what holds then.
@@ -73,7 +73,7 @@ def state(key: str, kind: Kind) -> str:
             return "served"
         case Listing():
             return "true"
-        case Tree():
+        case Tree() | Fragment():
             return "no program"
 
 
@@ -85,6 +85,8 @@ def reason(block: Block, kind: Kind) -> str:
         said += [f"`{name}` differs: {why}" for name, why in kind.decided.items()]
     if isinstance(kind, Tree):
         said.append("a directory tree")
+    if isinstance(kind, Fragment):
+        said.append(kind.reason)
     if isinstance(kind, Program | Server) and kind.note:
         said.append(kind.note)
     said += [f"erratum {name}" for name in block.errata]

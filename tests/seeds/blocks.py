@@ -86,5 +86,5 @@ def originals() -> Path:
 
 
 def _heading(before: str) -> str:
-    headings = re.findall(r"^#+ (.+)$", before, re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", before), re.MULTILINE)
     return headings[-1] if headings else ""

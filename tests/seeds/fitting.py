@@ -7,6 +7,8 @@ import types
 import typing
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+CALLABLE: object = collections.abc.Callable
+
 
 def hints_of(function: Any, names: dict[str, Any]) -> dict[str, Any]:
     """Return a function's annotations as types; what it imports for its types alone is found in `names`."""
@@ -47,7 +49,7 @@ def _fits(narrow: Any, wide: Any) -> bool:
     narrow_class, wide_class = get_origin(narrow) or narrow, get_origin(wide) or wide
     if not _derives(narrow_class, wide_class):
         return False
-    if narrow_class is not wide_class or narrow_class is collections.abc.Callable:
+    if narrow_class is not wide_class or narrow_class is CALLABLE:
         return True
     pairs = zip(get_args(narrow), get_args(wide), strict=False)
     return all(takes(wide_part, narrow_part) for narrow_part, wide_part in pairs)

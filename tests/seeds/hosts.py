@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import django
 import httpx
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.urls import path
-from django.utils.decorators import async_only_middleware
+from django.utils.decorators import async_only_middleware  # pyright: ignore[reportUnknownVariableType] (Django has no types)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,8 @@ async def ask_django(view: Any, **options: Any) -> httpx.Response:
     """POST to a Django site whose one page is `view`, a class; the user is called `u-1`."""
     pages = ModuleType("pages")
     pages.__dict__["urlpatterns"] = [path("chat", view.as_view())]
-    settings.configure(ROOT_URLCONF=pages, SECRET_KEY="tests only", ALLOWED_HOSTS=["site"], MIDDLEWARE=["seeds.hosts.signed_in"])
+    configure = cast("Any", settings).configure
+    configure(ROOT_URLCONF=pages, SECRET_KEY="tests only", ALLOWED_HOSTS=["site"], MIDDLEWARE=["seeds.hosts.signed_in"])
     django.setup()
     return await ask(get_asgi_application(), "/chat", **options)
 

@@ -31,14 +31,18 @@ class Program:
 class Server:
     """A sample of an agent: deployed as it stands and called with `request`.
 
-    `answer` must be among the values of the result, or among the chunks where it `streams`; `health` is part of its own ping.
+    `answer` must be among the values of the result, or among the chunks where it `streams`; `health` is what its own check adds to a ping;
+    files of `agents/` lie `beside` it, and what it `requires` is installed; code `after` it
+    stands at the end of its file.
     """
 
     request: Mapping[str, object]
     answer: str
     streams: bool = False
-    health: Mapping[str, object] | None = None
+    health: Mapping[str, object] = field(default_factory=dict[str, object])
     beside: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    after: str = ""
     note: str = ""
 
 
@@ -61,4 +65,11 @@ class Tree:
     package: str
 
 
-Kind = Program | Server | Listing | Tree
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Neither a program nor an interface; the reason is for strangers."""
+
+    reason: str
+
+
+Kind = Program | Server | Listing | Tree | Fragment

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterator
 from datetime import datetime
 from enum import Enum
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import pydantic
@@ -47,13 +47,19 @@ def compare(source: str, module: str, owner: str | None = None) -> dict[str, str
     return dict(found)
 
 
-def _names(module: Any) -> dict[str, Any]:
+def public_names(source: str) -> list[str]:
+    """Return the names of a listing that `compare` looks at."""
+    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node.name for node in nodes if node.name == "__init__" or node.name[0] != "_"]
+
+
+def _names(module: ModuleType) -> dict[str, Any]:
     """Return the names that annotations and defaults may use: typing's, our packages', then the module's own before all."""
-    names: dict[str, Any] = {name: getattr(typing, name) for name in typing.__all__}
+    names: dict[str, Any] = {name: getattr(typing, name) for name in vars(typing)["__all__"]}
     package = ppio_sandbox.agent_runtime
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         names |= vars(importlib.import_module(found.name))
-    names |= {name: getattr(module, name) for name in module.__all__}
+    names |= {name: getattr(module, name) for name in vars(module)["__all__"]}
     own = {"BaseModel": pydantic.BaseModel, "Field": pydantic.Field, "Enum": Enum, "datetime": datetime}
     return names | own | {"Request": Request, "Response": Response, "TracebackType": TracebackType}
 

@@ -8,6 +8,8 @@ import time
 from datetime import datetime
 from typing import Any, Dict, List, Optional, TypedDict
 
+from ppio_sandbox.agent_runtime import RequestContext
+
 logger = logging.getLogger("sample")
 
 

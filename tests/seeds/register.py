@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seeds.kinds import Kind, Listing, Play, Program, Server, Tree
+from seeds.kinds import Fragment, Kind, Listing, Play, Program, Server, Tree
 
 RUNTIME = "ppio_sandbox.agent_runtime"
 OLDER = "ppio_agent_runtime"
@@ -133,9 +133,7 @@ FINAL: dict[str, Kind] = {
         ),
         note="row 20: `.dict()` and `.parse_obj()` work, and pydantic's warning of their age is let pass",
     ),
-    "001:1214": Server(
-        {"query": "Hi"}, "处理查询: Hi, Sandbox: {sandbox_id}", health={"status": "healthy", "dependencies": {"database": "ok"}}
-    ),
+    "001:1214": Server({"query": "Hi"}, "处理查询: Hi, Sandbox: {sandbox_id}", health={"dependencies": {"database": "ok"}}),
     "001:1245": Server({"query": "Hi", "max_tokens": 20}, "完成对 'Hi' 的处理。", streams=True),
     "001:1287": Server(
         {"query": "Hi"},
@@ -216,7 +214,13 @@ FINAL: dict[str, Kind] = {
         ),
         ("template-id", "failing-agent"),
     ),
-    "001:1727": Server({"query": "Hi"}, "Hi"),
+    "001:1727": Server(
+        {"query": "Hi"},
+        "Hi",
+        requires=("structlog",),
+        after="if __name__ == '__main__':\n    app.run()\n",
+        note="the sample makes an app and does not start it: `app.run()` stands at the end of its file",
+    ),
     "001:1842": Program(
         (Play("print(client.auth_manager.api_key == os.environ['PPIO_API_KEY'], SandboxSession.__name__)", ("True SandboxSession",)),)
     ),
@@ -240,7 +244,10 @@ EARLIER: dict[str, Kind] = {
     "002:76": Listing(OLDER, decided={"PPIOAgentRuntimeApp.__init__(debug)": "row 2", "PPIOAgentRuntimeApp.run(port)": FINAL_WINS}),
     "002:100": Listing(OLDER, owner="PPIOAgentRuntimeApp"),
     "002:108": Listing(OLDER, owner="PPIOAgentRuntimeApp"),
-    "002:134": Listing(OLDER, owner="PPIOAgentRuntimeServer"),
+    "002:134": Fragment(
+        "a private method whose body is three comments; the server checks size and form of a request itself, "
+        "and who may call is the ingress' to decide"
+    ),
     "002:144": Listing(OLDER),
     "002:154": Listing(OLDER),
     "002:170": Listing(
@@ -258,7 +265,7 @@ EARLIER: dict[str, Kind] = {
     "002:384": Listing(f"{OLDER}.client"),
     "002:425": Listing(f"{OLDER}.client", decided={"ClientConfig.enable_cache": "row 13"}),
     "002:465": Listing(f"{OLDER}.client"),
-    "002:496": Server({"query": "Hi"}, "processed Hi", health={"status": "healthy", "dependencies": {"database": "ok"}}),
+    "002:496": Server({"query": "Hi"}, "processed Hi", health={"dependencies": {"database": "ok"}}),
     "002:529": Program(
         (
             Play(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, ClientConfig
 from seeds.blocks import HERE
@@ -75,9 +76,11 @@ class Stage:
 
     async def serve(self, name: str, source: str, server: Server) -> None:
         """Deploy the sample of an agent under `name`: the prelude, then the sample as it stands."""
-        files = {file.replace(".", "_"): (AGENTS / file).read_text() for file in server.beside}
-        text = (HERE / "prelude.py").read_text() + "\n\n" + source
-        await self.platform.deploy(write_agent(self.directory / name, name, text, **files))
+        directory = write_agent(self.directory / name, name, (HERE / "prelude.py").read_text() + "\n\n" + source + server.after)
+        for file in server.beside:
+            shutil.copy(AGENTS / file, directory)
+        (directory / "requirements.txt").write_text("\n".join(server.requires))
+        await self.platform.deploy(directory)
 
     def client(self) -> AgentRuntimeClient:
         """Return a client of the platform."""
@@ -88,7 +91,7 @@ class Stage:
 def values_of(result: Any) -> list[str]:
     """Return every text in a result, at any depth."""
     if isinstance(result, dict):
-        return [text for value in result.values() for text in values_of(value)]
+        return [text for value in cast("dict[str, Any]", result).values() for text in values_of(value)]
     if isinstance(result, list):
-        return [text for value in result for text in values_of(value)]
+        return [text for value in cast("list[Any]", result) for text in values_of(value)]
     return [str(result)]

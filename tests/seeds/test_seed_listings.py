@@ -6,9 +6,11 @@ import importlib
 import re
 
 import pytest
+import yaml
 
+from ppio_sandbox.agent_runtime import AgentConfig
 from seeds import gaps, listing
-from seeds.blocks import Block, python_blocks
+from seeds.blocks import DOCUMENTS, Block, blocks_of, python_blocks
 from seeds.kinds import Listing, Tree
 from seeds.register import REGISTER
 
@@ -23,6 +25,7 @@ _ENTRY = re.compile(r"^(?P<indent>[│ ]*)(?:[├└]── )?(?P<name>\w+)(?P<e
 def test_a_listing_is_true_of_the_code(key: str) -> None:
     kind = REGISTER[key]
     assert isinstance(kind, Listing)
+    assert listing.public_names(BLOCKS[key].source), "nothing in it would be compared"
     found = listing.compare(BLOCKS[key].source, kind.module, kind.owner)
     on_record = {*kind.decided, *gaps.LISTINGS.get(key, {})}
     assert {name: what for name, what in found.items() if name not in on_record} == {}
@@ -104,3 +107,10 @@ def test_an_alias_gives_the_same_objects_and_no_second_copy(alias: str) -> None:
     assert {name for name in original.__all__ if getattr(module, name) is not getattr(original, name)} == set()
     assert not is_there(f"{alias}.session")
     assert not hasattr(module, "os")
+
+
+@pytest.mark.promise("seeds.manifest")
+def test_the_manifest_that_the_documents_show_is_read() -> None:
+    [shown] = [block for path in DOCUMENTS for block in blocks_of(path) if block.language == "yaml"]
+    values = yaml.safe_load(shown.printed)
+    assert AgentConfig.model_validate(values).model_dump(mode="json", exclude_unset=True) == values

@@ -22,22 +22,22 @@ pytestmark = pytest.mark.anyio
 BLOCKS = python_blocks()
 
 
+PROGRAMS = {key: kind for key, kind in REGISTER.items() if isinstance(kind, Program)}
+SERVERS = {key: kind for key, kind in REGISTER.items() if isinstance(kind, Server)}
+
+
 def case(key: str, *values: object, name: str | None = None) -> object:
     """A test case; a recorded gap must fail."""
     marks = [pytest.mark.xfail(reason=gaps.SAMPLES[key], strict=True)] if key in gaps.SAMPLES else []
     return pytest.param(key, *values, id=name or key, marks=marks)
 
 
-PLAYS = [
-    case(key, play, name=f"{key}-{i}") for key, kind in REGISTER.items() if isinstance(kind, Program) for i, play in enumerate(kind.plays)
-]
-SERVERS = [case(key) for key, kind in REGISTER.items() if isinstance(kind, Server)]
+def plays(programs: dict[str, Program]) -> list[object]:
+    return [case(key, play, name=f"{key}-{i}") for key, program in programs.items() for i, play in enumerate(program.plays)]
 
 
 async def check_play(stage: Stage, key: str, play: Play, scratch: Path) -> None:
-    kind = REGISTER[key]
-    assert isinstance(kind, Program)
-    await stage.deploy(kind.templates)
+    await stage.deploy(PROGRAMS[key].templates)
     code, out, err = await stage.play(BLOCKS[key].source, play, scratch)
     assert (code, err) == (0, "")
     assert [text for text in play.printed if text not in out] == [], out
@@ -45,8 +45,7 @@ async def check_play(stage: Stage, key: str, play: Play, scratch: Path) -> None:
 
 
 async def check_server(stage: Stage, key: str) -> None:
-    server = REGISTER[key]
-    assert isinstance(server, Server)
+    server = SERVERS[key]
     name = f"seed-{key.replace(':', '-')}"
     await stage.serve(name, BLOCKS[key].source, server)
     async with stage.client() as client:
@@ -59,24 +58,20 @@ async def check_server(stage: Stage, key: str) -> None:
                 found = values_of((await session.invoke(dict(server.request))).result)
             assert server.answer.format(sandbox_id=session.sandbox_id) in found
             ping = (await session.ping()).model_dump(mode="json")
-            assert str(ping["status"]).lower() == "healthy"
-            assert {name: ping.get(name) for name in server.health or {} if name != "status"} == {
-                name: value for name, value in (server.health or {}).items() if name != "status"
-            }
+            assert ping["status"] == "Healthy"
+            assert {name: ping.get(name) for name in server.health} == server.health
         finally:
             await session.close()
 
 
 @pytest.mark.promise("seeds.samples-run")
-@pytest.mark.parametrize(("key", "play"), PLAYS)
+@pytest.mark.parametrize(("key", "play"), plays(PROGRAMS))
 async def test_a_caller_s_sample_runs(stage: Stage, key: str, play: Play, tmp_path: Path) -> None:
     await check_play(stage, key, play, tmp_path)
 
 
 @pytest.mark.promise("seeds.samples-run")
-@pytest.mark.parametrize(
-    "key", [case for case in SERVERS if not REGISTER[case.values[0]].beside]
-)  # files beside an agent need a process of its own
+@pytest.mark.parametrize("key", [case(key) for key, server in SERVERS.items() if not server.beside])  # a thread imports no neighbours
 async def test_an_agent_s_sample_is_served(stage: Stage, key: str) -> None:
     await check_server(stage, key)
 
@@ -84,7 +79,7 @@ async def test_an_agent_s_sample_is_served(stage: Stage, key: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.promise("seeds.samples-run")
-@pytest.mark.parametrize(("key", "play"), [case for case in PLAYS if REGISTER[case.values[0]].templates])
+@pytest.mark.parametrize(("key", "play"), plays({key: program for key, program in PROGRAMS.items() if program.templates}))
 async def test_a_caller_s_sample_runs_with_real_sandboxes(process_stage: Stage, key: str, play: Play, tmp_path: Path) -> None:
     await check_play(process_stage, key, play, tmp_path)
 
@@ -92,6 +87,6 @@ async def test_a_caller_s_sample_runs_with_real_sandboxes(process_stage: Stage, 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.promise("seeds.samples-run")
-@pytest.mark.parametrize("key", SERVERS)
+@pytest.mark.parametrize("key", [case(key) for key in SERVERS])
 async def test_an_agent_s_sample_is_served_in_a_real_sandbox(process_stage: Stage, key: str) -> None:
     await check_server(process_stage, key)

@@ -144,7 +144,8 @@ def _executed(entrypoint: Path, name: str) -> Generator[Callable[..., Any]]:
     module.__file__ = str(entrypoint)
     sys.modules[name] = module  # dataclasses and pydantic look their module up
     try:
-        exec(compile(entrypoint.read_bytes(), str(entrypoint), "exec"), module.__dict__)  # noqa: S102 (this is what running it means)
+        code = compile(entrypoint.read_bytes(), str(entrypoint), "exec", dont_inherit=True)  # our future statements are not the agent's
+        exec(code, module.__dict__)  # noqa: S102 (this is what running it means)
         if not callable(getattr(module, "app", None)):
             sys.exit(f"{entrypoint.name} ended without an ASGI application called `app`")
         yield module.app
