@@ -123,22 +123,20 @@ def _child(work: Callable[[], None], ready: int, go: int, errors: int) -> None:
         os._exit(125)
 
 
-def signal_all(first: int, first_pidfd: int, number: int) -> None:
-    """Send a signal to every process of the pid namespace whose first process is `first`, that one included.
+def signal_all(first: int, number: int) -> None:
+    """Send a signal to every process of the pid namespace whose first process is held by the pidfd `first`, that one included.
+
+    The namespace is entered by the pidfd, never by a number: a number that has become another's would mean the whole machine.
 
     Raises:
         ProcessLookupError: it has gone.
     """
-    namespace = os.open(f"/proc/{first}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    _, pidfd = fork(lambda: _inside(first, number))
     try:
-        _, pidfd = fork(lambda: _inside(namespace, number))
-        try:
-            wait(pidfd, 1.0)
-        finally:
-            os.close(pidfd)
-        signal.pidfd_send_signal(first_pidfd, number)
+        wait(pidfd, 1.0)
     finally:
-        os.close(namespace)
+        os.close(pidfd)
+    signal.pidfd_send_signal(first, number)
 
 
 def wait_until_stopped(first: int, seconds: float) -> None:
@@ -164,8 +162,8 @@ def _all_stopped(proc: str) -> bool:
     return True
 
 
-def _inside(namespace: int, number: int) -> None:
-    syscalls.setns(namespace, 0)
+def _inside(first: int, number: int) -> None:
+    syscalls.setns(first, syscalls.NEWPID)
     pid = os.fork()
     if pid == 0:
         os.kill(-1, number)

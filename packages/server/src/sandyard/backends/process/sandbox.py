@@ -250,7 +250,7 @@ class Sandbox:
         elif self.record.bare:
             raise OSError(errno.EOPNOTSUPP, "without isolation only a control group can stop a sandbox, and there is none")
         else:
-            processes.signal_all(self.record.first, self._first, signal.SIGSTOP if frozen else signal.SIGCONT)
+            processes.signal_all(self._first, signal.SIGSTOP if frozen else signal.SIGCONT)
             if frozen:
                 processes.wait_until_stopped(self.record.first, 2.0)
             self.record = self.record.evolve(stopped=frozen)

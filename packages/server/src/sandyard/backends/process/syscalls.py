@@ -7,6 +7,7 @@ import os
 
 NEWNS = 0x00020000
 NEWUSER = 0x10000000
+NEWPID = 0x20000000
 NEWNET = 0x40000000
 
 MS_RDONLY = 1
@@ -56,7 +57,7 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, kind: int) -> None:
-    """Enter the namespace behind `fd`, which must be of `kind` (one of the NEW… flags)."""
+    """Enter the namespace behind `fd`, or that of the process behind it (a pidfd): the one of `kind` (one of the NEW… flags)."""
     _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)), "setns")
 
 
