@@ -35,6 +35,7 @@ _PING_SECONDS = 15.0
 _CROSS = "\N{MULTIPLICATION SIGN}"
 _WATCH_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
+_BROKEN = "The platform could not build it; its log has more"
 _NOT_STORED = "The platform could not store anything while it built (its disk may be full); its operator's log says why"
 _log = structlog.get_logger("sandyard.builds")
 
@@ -82,7 +83,8 @@ class Builder:
             if taken is not None:
                 await self._build(taken)
         except Exception:  # noqa: BLE001 (one build must not end the loop)
-            _log.exception("a build could not be recorded", build=build.id)
+            _log.exception("a build could not be ended as it should", build=build.id)
+            await self._finish(build, state=BuildState.FAILED, reason=_BROKEN)
         finally:
             self._turn.release()
 
@@ -103,7 +105,7 @@ class Builder:
             await self._failed(build, log, _NOT_STORED)
         except Exception:  # noqa: BLE001 (its owner hears of it, the log knows more)
             _log.exception("a build broke", build=build.id)
-            await self._failed(build, log, "The platform could not build it; its log has more")
+            await self._failed(build, log, _BROKEN)
         else:
             await _insist(lambda: log.say("Deployed"))
             await self._finish(build, state=BuildState.DEPLOYED, dependencies=result.dependencies, size_bytes=result.size_bytes)
