@@ -72,4 +72,5 @@ PROMISES = [
         "issue 3 §2",
         "Agents written with bedrock_agentcore, FastAPI or Starlette deploy and answer on the platform unchanged.",
     ),
+    ("docs.agent-runtime", "STYLE 18", "The page of the agent's service shows a program that runs, and names every setting."),
 ]
