@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppio_sandbox.agent_runtime import runtime
+from ppio_sandbox.agent_runtime import runtime as _original
 
-__all__ = list(runtime.__all__)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_original.__all__)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(runtime, name)
+    if name not in __all__:  # above all not `__path__`: modules below the original would be imported a second time
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_original, name)
