@@ -21,8 +21,8 @@ INTRODUCTION = """\
 
 The specification is three documents, kept word for word in [tests/seeds/documents](../tests/seeds/documents). This page lists every
 Python block in them with its state; `docs_src/make_seed_coverage.py` writes it from the register that the tests in
-[tests/seeds](../tests/seeds) obey. A state is never an opinion: what the page calls green is a test that passes, and a gap is a test that
-fails as long as the gap is there and fails the run once it is gone.
+[tests/seeds](../tests/seeds) obey. A state is never an opinion: what is green here is a test that passes, and for each gap a test proves
+that it is still there, for the reason that stands beside it.
 
 * **runs**: a caller's sample, run as a program of its own against a running platform: what calls an agent runs on the memory back end and
   again with real sandboxes. Warnings are errors, nothing may be written to standard error, and no sandbox may be left.
@@ -79,7 +79,7 @@ def state(key: str, kind: Kind) -> str:
 
 def reason(block: Block, kind: Kind) -> str:
     """Return what there is to say: the gap, what differs on purpose, the errata, what was put beside it."""
-    said = [gaps.SAMPLES[block.key]] if block.key in gaps.SAMPLES else []
+    said = [gaps.SAMPLES[block.key].reason] if block.key in gaps.SAMPLES else []
     said += [f"`{name}`: {why}" for name, why in gaps.LISTINGS.get(block.key, {}).items()]
     if isinstance(kind, Listing):
         said += [f"`{name}` differs: {why}" for name, why in kind.decided.items()]

@@ -5,13 +5,24 @@ Tests hold these records from both sides: a gap that has been mended fails until
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A caller's sample that does not run: the reason for readers, and the error that it ends with for that reason alone."""
+
+    reason: str
+    error: str
+
+
 SIGNING = "requests are not signed yet (row 14); with a key alone everything works"
 CORE = "`ppio_sandbox` has no `Sandbox` yet: the core of sandboxes is not there, only what runs agents in them"
 
-SAMPLES: dict[str, str] = {
-    "001:96": CORE,
-    "001:1945": CORE,
-    "002:529": SIGNING,
+SAMPLES: dict[str, Gap] = {
+    "001:96": Gap(CORE, "cannot import name 'Sandbox' from 'ppio_sandbox'"),
+    "001:1945": Gap(CORE, "cannot import name 'Sandbox' from 'ppio_sandbox'"),
+    "002:529": Gap(SIGNING, "unexpected keyword argument 'api_secret'"),
 }
 
 LISTINGS: dict[str, dict[str, str]] = {

@@ -20,25 +20,22 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 BLOCKS = python_blocks()
-
-
 PROGRAMS = {key: kind for key, kind in REGISTER.items() if isinstance(kind, Program)}
 SERVERS = {key: kind for key, kind in REGISTER.items() if isinstance(kind, Server)}
 
 
-def case(key: str, *values: object, name: str | None = None) -> object:
-    """A test case; a recorded gap must fail."""
-    marks = [pytest.mark.xfail(reason=gaps.SAMPLES[key], strict=True)] if key in gaps.SAMPLES else []
-    return pytest.param(key, *values, id=name or key, marks=marks)
-
-
 def plays(programs: dict[str, Program]) -> list[object]:
-    return [case(key, play, name=f"{key}-{i}") for key, program in programs.items() for i, play in enumerate(program.plays)]
+    """Return the test cases of samples: one for each way to run them."""
+    return [pytest.param(key, play, id=f"{key}-{i}") for key, program in programs.items() for i, play in enumerate(program.plays)]
 
 
 async def check_play(stage: Stage, key: str, play: Play, scratch: Path) -> None:
     await stage.deploy(PROGRAMS[key].templates)
     code, out, err = await stage.play(BLOCKS[key].source, play, scratch)
+    gap = gaps.SAMPLES.get(key)
+    if gap is not None:
+        assert gap.error in err, f"this runs now, or fails otherwise: look at its record in gaps.py\n{err}"
+        return
     assert (code, err) == (0, "")
     assert [text for text in play.printed if text not in out] == [], out
     assert await stage.sandboxes() == []
@@ -71,7 +68,7 @@ async def test_a_caller_s_sample_runs(stage: Stage, key: str, play: Play, tmp_pa
 
 
 @pytest.mark.promise("seeds.samples-run")
-@pytest.mark.parametrize("key", [case(key) for key, server in SERVERS.items() if not server.beside])  # a thread imports no neighbours
+@pytest.mark.parametrize("key", [key for key, server in SERVERS.items() if not server.beside])  # a thread imports no neighbours
 async def test_an_agent_s_sample_is_served(stage: Stage, key: str) -> None:
     await check_server(stage, key)
 
@@ -87,6 +84,6 @@ async def test_a_caller_s_sample_runs_with_real_sandboxes(process_stage: Stage, 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.promise("seeds.samples-run")
-@pytest.mark.parametrize("key", [case(key) for key in SERVERS])
+@pytest.mark.parametrize("key", list(SERVERS))
 async def test_an_agent_s_sample_is_served_in_a_real_sandbox(process_stage: Stage, key: str) -> None:
     await check_server(process_stage, key)
