@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from sandkit.serving.threads import Threads
 
-_PLAIN = (dict, str, list, int, float, bool, type(None))
+PLAIN = (dict, str, list, int, float, bool, type(None))
+"""What most functions return, and what neither streams nor needs any care."""
+
 _CONTEXT_NAMES = ("context", "ctx")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -60,7 +62,7 @@ class Handler:
 
 def stream_of(result: Any, threads: Threads) -> AsyncIterator[Any] | None:
     """Return the chunks of what a function has returned, or None: generators and async iterators stream, nothing else does."""
-    if isinstance(result, _PLAIN):
+    if isinstance(result, PLAIN):
         return None
     if inspect.isgenerator(result):
         return threads.iterate(cast("Generator[Any, None, Any]", result))

@@ -16,7 +16,7 @@ from ppio_sandbox.agent_runtime.runtime.replies import ENVELOPES, SSE_HEADERS, R
 from sandkit.wire import sse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from ppio_sandbox.agent_runtime.runtime.asgi import Application, Message, Receive, Scope, Send
     from ppio_sandbox.agent_runtime.runtime.replies import Headers, Reply, StreamReply
@@ -38,32 +38,25 @@ class ClientLeftError(Exception):
 class Exchange:
     """A request (`scope`, its body) and where its answer goes. Times are in seconds."""
 
-    __slots__ = (
-        "_alarm",
-        "_cancels",
-        "_done",
-        "_early",
-        "_limit",
-        "_own",
-        "_send",
-        "_silence",
-        "_watchers",
-        "began",
-        "between",
-        "chunks",
-        "dialect",
-        "expired",
-        "headers",
-        "left",
-        "outcome",
-        "overlong",
-        "receive",
-        "request_id",
-        "scope",
-        "started",
-        "task",
-        "touched",
-    )
+    outcome: str | None = None
+    """How an invocation ends, in a word; None: it is no invocation."""
+    left = False
+    expired = False
+    chunks: AsyncIterator[Any] | None = None
+    """What the agent streams; it is closed with the exchange, whether or not it was sent to its end."""
+    overlong = False
+    """The body was not read to its end."""
+    began = False
+    """The head of a stream is sent."""
+    between = False
+    """What was sent so far ends with a whole event: a comment may follow."""
+    _done = False
+    _cancels = 0
+    _limit = 0.0
+    _silence = 0.0
+    _early = False
+    _alarm: asyncio.TimerHandle | None = None
+    _watchers: Sequence[asyncio.Task[None]] = ()
 
     def __init__(self, scope: Scope, receive: Receive, send: Send | None) -> None:
         """Begin an exchange; without `send` its answer is somebody else's to send, and so is the watch over the connection."""
@@ -73,29 +66,10 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.dialect = agentcore.DIALECT if agentcore.SESSION_HEADER in self.headers else ENVELOPES
         self.request_id = _request_id(self.headers)
-        self.outcome: str | None = None
-        """How an invocation ends, in a word; None: it is no invocation."""
-        self.left = False
-        self.expired = False
-        self.chunks: AsyncIterator[Any] | None = None
-        """What the agent streams; it is closed with the exchange, whether or not it was sent to its end."""
-        self.overlong = False
-        """The body was not read to its end."""
-        self.began = False
-        """The head of a stream is sent."""
-        self.between = False
-        """What was sent so far ends with a whole event: a comment may follow."""
         self.receive = receive
         self._send: Send = send or _nowhere
         self._own = send is not None
-        self._done = False
         self.task = asyncio.current_task()
-        self._cancels = 0
-        self._limit = 0.0
-        self._silence = 0.0
-        self._early = False
-        self._alarm: asyncio.TimerHandle | None = None
-        self._watchers: list[asyncio.Task[None]] = []
 
     def elapsed(self) -> float:
         """Seconds since the request came."""
@@ -181,7 +155,7 @@ class Exchange:
         self._silence = seconds
         self._early = early
         if self._watchers:
-            self._watchers.append(asyncio.get_running_loop().create_task(self._beat()))
+            self._watchers = (*self._watchers, asyncio.get_running_loop().create_task(self._beat()))
 
     def watch(self) -> None:
         """From now on a client that leaves cancels the task, and so does the limit. The body must have been read."""
@@ -191,14 +165,12 @@ class Exchange:
         if self._limit:
             self._alarm = loop.call_later(max(0.0, self._limit - self.elapsed()), self._expire)
         if self._own:
-            self._watchers.append(loop.create_task(self._watch()))
-            if self._silence:
-                self._watchers.append(loop.create_task(self._beat()))
+            works = (self._watch(), self._beat()) if self._silence else (self._watch(),)
+            self._watchers = [loop.create_task(work) for work in works]
 
-    def close(self) -> list[asyncio.Task[None]]:
+    def close(self) -> Sequence[asyncio.Task[None]]:
         """End the watch, and return the tasks that are still to end."""
         self._done = True
-        self.relent()
         self.task = None  # it holds the context, that the invocation, that this: no cycle is left to the collector
         for watcher in self._watchers:
             watcher.cancel()
@@ -237,10 +209,9 @@ class Exchange:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if self.task is not None:
-            for _ in range(self._cancels):
-                self.task.uncancel()
-        self._cancels = 0
+        while self._cancels and self.task is not None:
+            self.task.uncancel()
+            self._cancels -= 1
 
     def _expire(self) -> None:
         self.expired = True

@@ -42,6 +42,8 @@ class Invocation:
     def limit(self, seconds: float) -> float:
         """Return how long the call may take: `seconds` (0: for ever), or what the caller wants if that is less."""
         told = self._field("timeout")
+        if told is None:
+            return seconds
         if isinstance(told, bool) or not isinstance(told, int | float) or not told > 0 or self._exchange.dialect is agentcore.DIALECT:
             return seconds
         return min(told, seconds) if seconds > 0 else told

@@ -25,7 +25,7 @@ from ppio_sandbox.agent_runtime.runtime.metrics import MetricsCollector
 from ppio_sandbox.agent_runtime.runtime.models import RequestContext, RuntimeConfig
 from ppio_sandbox.agent_runtime.runtime.replies import Reply, RequestError, StreamReply, closed, json_reply, opened
 from ppio_sandbox.agent_runtime.runtime.settings import settled
-from sandkit.serving.handlers import Handler, stream_of
+from sandkit.serving.handlers import PLAIN, Handler, stream_of
 from sandkit.serving.threads import Threads
 from sandkit.serving.values import to_json
 
@@ -255,7 +255,10 @@ class AgentRuntimeServer:
         exchange.limit(invocation.limit(self.config.timeout))
         self._watch.over(exchange)
         result = await self._handler(invocation.request, invocation.context, self._threads)
-        return await self._replied(exchange, result, invocation.stream)
+        wish = invocation.stream
+        if isinstance(result, PLAIN) and not wish:
+            return exchange.dialect.success(result, exchange.elapsed(), exchange.request_id)
+        return await self._replied(exchange, result, wish)
 
     async def _replied(self, exchange: Exchange, result: Any, wish: bool | None) -> Answer:
         """Return the answer that `result` becomes, as a stream or whole, by its type or by the caller's `wish`."""
@@ -313,6 +316,7 @@ class AgentRuntimeServer:
         except (Exception, SystemExit) as error:  # noqa: BLE001 (it is answered)
             return middleware.response(self._failure(exchange, error), exchange)
         finally:
+            exchange.relent()
             self._count(exchange)
             exchange.close()
 
