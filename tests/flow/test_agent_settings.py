@@ -263,7 +263,14 @@ async def test_log_lines_are_json_with_the_ids_of_the_request(tmp_path: Path) ->
     source = """
 import sys
 log = open(%r, "w", buffering=1)
-sys.stderr = type("Tee", (), {"write": lambda self, text: (log.write(text), sys.__stderr__.write(text)), "flush": log.flush})()
+class Tee:
+    flush = log.flush
+    def write(self, text):
+        log.write(text)
+        sys.__stderr__.write(text)
+    def isatty(self):
+        return False
+sys.stderr = Tee()
 app = AgentRuntimeApp(debug=True)
 @app.entrypoint
 async def agent(request):
@@ -280,6 +287,7 @@ app.run()
     assert failure.items() >= {"errorMessage": "no such city", "logger": "ppio_sandbox.agent_runtime"}.items()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", failure["timestamp"])
     assert any("in agent" in line for line in failure["stackTrace"])
+    assert ":agent:" in failure["location"]
     assert request["message"].startswith("POST /invocations: error after 0.")
     assert request["requestId"] == "r-1"
 

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from ppio_sandbox.agent_runtime.runtime.replies import ENVELOPES
 from sandkit.serving.values import NotJsonError, to_json
+from sandkit.wire.invocations import InvocationResponse
 
 
 class Model(BaseModel):
@@ -62,6 +64,19 @@ def test_json_stays_what_it_is_on_one_line(value: object) -> None:
     encoded = to_json(value)
     assert b"\n" not in encoded
     assert orjson.loads(encoded) == value
+
+
+@pytest.mark.promise("agent.envelope")
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    ),
+    st.floats(0, 1e6),
+)
+def test_what_goes_into_an_envelope_is_read_from_it(value: object, seconds: float) -> None:
+    read = InvocationResponse.model_validate_json(ENVELOPES.success(value, seconds, "r-1").body)
+    assert (read.result, read.status, read.metadata, read.error) == (value, "success", {"request_id": "r-1"}, None)
+    assert read.duration == pytest.approx(seconds, abs=1e-6)
 
 
 @pytest.mark.promise("agent.values")

@@ -36,16 +36,22 @@ class JsonFormatter(logging.Formatter):
             entry["errorType"] = kind.__name__
             entry["errorMessage"] = str(error)
             entry["stackTrace"] = traceback.format_exception(error)
-            entry["location"] = f"{record.pathname}:{record.funcName}:{record.lineno}"
+            entry["location"] = _location(error) or f"{record.pathname}:{record.funcName}:{record.lineno}"
         return orjson.dumps(entry, str).decode()
 
 
+def _location(error: BaseException | None) -> str | None:
+    """Return the place that has raised `error`."""
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    return f"{frames[-1].filename}:{frames[-1].name}:{frames[-1].lineno}" if frames else None
+
+
 def configure(debug: bool) -> None:
-    """Write the server's own log lines as JSON on standard error, unless the agent has configured logging itself."""
+    """Write the server's own log lines to standard error, unless the agent has configured logging: as JSON, or as text on a terminal."""
     if logger.hasHandlers():
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s") if sys.stderr.isatty() else JsonFormatter())
     logger.addHandler(handler)
     logger.propagate = False
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
