@@ -12,6 +12,7 @@ PROMISES = [
         "What can be no key is refused with its own sentence, also by update_api_key, which keeps the old one.",
     ),
     ("client.auth-headers", "seed-resolutions 15", "get_auth_headers gives a dict of the caller's own, which can also be awaited."),
+    ("client.signing", "seed-resolutions 14", "With api_secret both clients sign each request to the platform."),
     (
         "client.addresses",
         "issue 2 §4",

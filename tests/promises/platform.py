@@ -9,6 +9,11 @@ PROMISES = [
         "issue 2 §3",
         "An API key is taken in X-API-Key or Authorization: Bearer, in both spellings; without one everything but /health is 401.",
     ),
+    (
+        "api.signatures",
+        "seed-resolutions 14",
+        "A signed request is taken once, near its time, and only as it was signed; `key create --secret` shows the secret.",
+    ),
     ("api.request-id", "issue 2 §3", "A caller's sane X-Request-Id is kept; every reply has one."),
     ("api.openapi", "DESIGN §4", "OpenAPI describes the errors that are really sent."),
     ("api.lifecycle", "issue 2 §3", "A sandbox is created, described, called and killed; then it is known for a while how it ended."),

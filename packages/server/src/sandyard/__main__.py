@@ -124,12 +124,13 @@ def key_create(
     data_dir: DataDirOption,
     name: Annotated[str, typer.Argument(help="To recognise it by.")] = "unnamed",
     owner: Annotated[str, typer.Option(help="Whose sandboxes and templates it opens.")] = "default",
+    secret: Annotated[bool, typer.Option("--secret", help="Show also, on a second line, the secret that signs requests with it.")] = False,
 ) -> None:
     """Make a key and show it, once."""
 
     async def work(keys: Keys) -> str:
         _, text = await keys.create(name, owner)
-        return text
+        return f"{text}\n{keys.secret_of(text)}" if secret else text
 
     typer.echo(_with_keys(data_dir, work))
 

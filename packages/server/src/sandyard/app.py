@@ -37,6 +37,7 @@ from sandyard.services.lifecycle import LIVING, Lifecycle
 from sandyard.services.reconcile import Reconciler
 from sandyard.services.sandboxes import Sandboxes
 from sandyard.services.secrets_dir import create_once
+from sandyard.services.signatures import Signatures
 from sandyard.services.templates import Templates
 from sandyard.services.tokens import Tokens
 from sandyard.services.wakes import Wakes
@@ -202,6 +203,7 @@ def _wire(context: Context, backend: _WholeBackend, keys: Keys, ingress: Ingress
         sandboxes=Sandboxes(context, templates, lifecycle),
         templates=templates,
         owner_of=keys.find,
+        signatures=Signatures(keys, context.clock),
         check_entry=read_entry,
         clock=context.clock,
     )

@@ -75,6 +75,17 @@ class Keys:
             owner = self.owner_of(presented)
         return owner
 
+    def secret_of(self, presented: str) -> str:
+        """Return the secret that signs in this key's name; it follows from the key and the pepper, so that none is kept.
+
+        Raises:
+            ValueError: this has not the form of a key.
+        """
+        form = _FORM.fullmatch(presented)
+        if form is None:
+            raise ValueError("not a platform key")
+        return "ss-" + hmac.new(self._pepper, b"secret:" + self._digest(form[1]).encode(), hashlib.sha256).hexdigest()
+
     async def create(self, name: str, owner: str = "default") -> tuple[ApiKey, str]:
         """Make a key; return its row and its text, which is kept nowhere.
 

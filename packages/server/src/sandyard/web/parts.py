@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 
+from sandkit.wire import signing
 from sandkit.wire.errors import UNAUTHENTICATED, ApiError
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from sandyard.config import Settings
     from sandyard.ports import Clock
     from sandyard.services.sandboxes import Sandboxes
+    from sandyard.services.signatures import Signatures
     from sandyard.services.templates import Templates
 
 
@@ -30,6 +33,7 @@ class Parts:
     sandboxes: Sandboxes
     templates: Templates
     owner_of: Callable[[str], Awaitable[str | None]]
+    signatures: Signatures
     check_entry: Callable[[str], object]
     clock: Clock
 
@@ -39,6 +43,8 @@ def _parts(request: Request) -> Parts:
 
 
 async def _owner(request: Request) -> str:
+    if signing.is_signed(request.headers.get("authorization", "")):
+        return await _signer(request)
     key = request.headers.get("x-api-key")
     if key is None:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
@@ -49,6 +55,15 @@ async def _owner(request: Request) -> str:
     if owner is None:
         raise ApiError(UNAUTHENTICATED, "This API key is unknown or revoked")
     return owner
+
+
+async def _signer(request: Request) -> str:
+    target = signing.target_of(quote(request.scope["path"]), request.url.query)
+    try:
+        signed = signing.read(request.headers)
+    except ValueError as error:
+        raise ApiError(UNAUTHENTICATED, str(error)) from error
+    return await _parts(request).signatures.owner_of(signed, request.method, target, request.body)
 
 
 Services = Annotated[Parts, Depends(_parts)]

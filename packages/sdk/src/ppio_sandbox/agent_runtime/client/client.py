@@ -43,10 +43,12 @@ class AgentRuntimeClient:
         base_url: str | None = None,
         timeout: int = 300,
         config: ClientConfig | None = None,
+        *,
+        api_secret: str | None = None,
     ) -> None:
         """Take what is given, else the environment: `PPIO_API_KEY`, `PPIO_API_URL`, `PPIO_SANDBOX_URL`. Nothing is sent yet.
 
-        `timeout` is in seconds, of one call to an agent; `config` holds all else.
+        `timeout` is in seconds, of one call to an agent; with `api_secret` requests are signed; `config` holds all else.
 
         Raises:
             AuthenticationError: there is no API key.
@@ -54,7 +56,7 @@ class AgentRuntimeClient:
         """
         self.config = config or ClientConfig()
         self.timeout = rules.call_timeout(timeout, config)
-        self.auth_manager = AuthManager(api_key)
+        self.auth_manager = AuthManager(api_key, api_secret)
         self.platform = Platform(self.auth_manager, find_addresses(base_url, self.config), self.config)
         self.template_manager = TemplateManager(self.auth_manager, self.platform)
         self._created: dict[str, SandboxSession] = {}

@@ -94,7 +94,7 @@ class Platform:
 
     def addressed(self, request: Request) -> Request:
         """Return a control-plane request with its address and the caller's credentials."""
-        return request.to(self.addresses.api, self._auth.credentials())
+        return self._auth.authorized(request.to(self.addresses.api, {}))
 
     async def aclose(self) -> None:
         self.is_closed = True

@@ -75,11 +75,13 @@ class SyncAgentRuntimeClient:
         base_url: str | None = None,
         timeout: int = rules.DEFAULT_TIMEOUT,
         config: ClientConfig | None = None,
+        *,
+        api_secret: str | None = None,
     ) -> None:
         """Take what `AgentRuntimeClient` takes, from the same places."""
         self.config = config or ClientConfig()
         self.timeout = rules.call_timeout(timeout, config)
-        self.auth_manager = AuthManager(api_key)
+        self.auth_manager = AuthManager(api_key, api_secret)
         self.platform = SyncPlatform(self.auth_manager, find_addresses(base_url, self.config), self.config)
         self.template_manager = SyncTemplateManager(self.auth_manager, self.platform)
         self._created: dict[str, SyncSandboxSession] = {}

@@ -50,7 +50,7 @@ class SyncPlatform:
         Raises:
             AgentClientError: or the subclass that says more; `otherwise` where only the verb is known.
         """
-        request = call.request.to(self.addresses.api, self._auth.credentials())
+        request = self._auth.authorized(call.request.to(self.addresses.api, {}))
         with self._told(otherwise, sandbox_id):
             return read_reply(call, self._sender.send(request, timeout=seconds or self.config.control_timeout))
 
