@@ -16,16 +16,11 @@ class Gap:
     error: str
 
 
-SIGNING = "requests are not signed yet (row 14); with a key alone everything works"
 CORE = "`ppio_sandbox` has no `Sandbox` yet: the core of sandboxes is not there, only what runs agents in them"
 
 SAMPLES: dict[str, Gap] = {
     "001:96": Gap(CORE, "cannot import name 'Sandbox' from 'ppio_sandbox'"),
     "001:1945": Gap(CORE, "cannot import name 'Sandbox' from 'ppio_sandbox'"),
-    "002:529": Gap(SIGNING, "unexpected keyword argument 'api_secret'"),
 }
 
-LISTINGS: dict[str, dict[str, str]] = {
-    "002:216": {"AgentRuntimeClient.__init__(api_secret)": SIGNING},
-    "002:352": {"AuthManager.__init__(api_secret)": SIGNING, "AuthManager.api_secret": SIGNING},
-}
+LISTINGS: dict[str, dict[str, str]] = {}

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, ClientConfig, InvocationRequest, NetworkError, SessionStatus
 
-settings = SimpleNamespace(PPIO_API_KEY=os.environ["PPIO_API_KEY"], PPIO_API_SECRET=os.environ.get("PPIO_API_SECRET"))
+settings = SimpleNamespace(PPIO_API_KEY=os.environ["PPIO_API_KEY"], PPIO_API_SECRET=os.environ["PPIO_API_SECRET"])
 client = AgentRuntimeClient()
 template_id = "template-id"
 request = "Hello"

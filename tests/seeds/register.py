@@ -44,7 +44,7 @@ README: dict[str, Kind] = {
         (Play("print([t.name for t in ai_templates], template.name)", ("'data-analysis-agent-v1.0'", "] template-id")),),
         ("template-id", "data-analysis-agent-v1.0"),
     ),
-    "000:99": Program((Play("", ("结果: answer 1 to 分析这个数据", "耗时: 0.")),), ("your-template-id",)),
+    "000:99": Program((Play("", ("结果: answer 1 to 分析这个数据", "耗时: ")),), ("your-template-id",)),
     "000:124": Program((Play("await session_example()", ("A: answer 1 to 你好", "A: answer 3 to 帮我写代码")),), ("chat-agent-v1",)),
     "000:144": Program((Play("await streaming_example()", ("Once upon a time: 写一个科幻故事 The end.",)),), ("writing-agent",)),
     "000:158": Program((Play("await lifecycle_example()\nprint('done')", ("done",)),), ("data-processor",)),
@@ -141,7 +141,7 @@ FINAL: dict[str, Kind] = {
         beside=("langgraph.py",),
         note="`from langgraph import StateGraph` fits no published langgraph: a file of that name with such a class lies beside the agent",
     ),
-    "001:1333": Program((Play("", ("分析结果: answer 1 to 请帮我分析这个数据", "处理时间: 0.")),), ("data-analysis-agent-v1.0",)),
+    "001:1333": Program((Play("", ("分析结果: answer 1 to 请帮我分析这个数据", "处理时间: ")),), ("data-analysis-agent-v1.0",)),
     "001:1367": Program(
         (
             Play(

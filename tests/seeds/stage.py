@@ -12,6 +12,7 @@ from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, ClientConfig
 from seeds.blocks import HERE
 from seeds.register import TEMPLATES
 from support.packages import write_agent
+from support.platform import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,7 @@ class Stage:
     platform: Platform
     directory: Path
     deployed: set[str] = field(default_factory=set[str])
+    _signing: dict[str, str] = field(default_factory=dict[str, str])
 
     async def deploy(self, names: Iterable[str]) -> None:
         """Have agents under `names`."""
@@ -55,7 +57,7 @@ class Stage:
         program = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "seeds.play", str(scratch)),
-            env={**self.platform.env, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1"},
+            env={**self.platform.env, **await self.signing(), "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -69,6 +71,14 @@ class Stage:
                 await program.communicate()
         assert program.returncode is not None
         return program.returncode, out.decode(), err.decode()
+
+    async def signing(self) -> dict[str, str]:
+        """Return the variables of a key and of the secret that signs in its name, made by the operator's command."""
+        if not self._signing:
+            code, out, err = await run("key", "create", "samples", "--secret", "--data-dir", str(self.platform.data_dir))
+            assert code == 0, err
+            self._signing = dict(zip(("PPIO_API_KEY", "PPIO_API_SECRET"), out.split(), strict=True))
+        return self._signing
 
     async def sandboxes(self) -> list[str]:
         """Return the ids of sandboxes that live."""
