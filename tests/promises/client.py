@@ -51,6 +51,11 @@ PROMISES = [
     ),
     ("client.not-active", "issue 3 §3", "A call to a session that was closed says that it is not active, and sends nothing."),
     ("client.sync", "issue 3 §3", "SyncAgentRuntimeClient keeps the same promises by plain calls, streaming and closing included."),
+    (
+        "client.light-import",
+        "issue 3 §5",
+        "Importing the client loads no HTTP library; a client that is made loads its own, and no server.",
+    ),
     ("client.closed", "issue 3 §3", "A client that is used after close() says so."),
     ("client.one-sandbox", "issue 3 §3", "Concurrent calls with one id use one sandbox."),
     (

@@ -12,8 +12,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from sandkit.http.errors import ConnectFailedError, CutShortError, TimedOutError
-from sandkit.http.messages import Request
-from sandkit.http.sender import AsyncSender, Limits
+from sandkit.http.messages import Limits, Request
+from sandkit.http.sender import AsyncSender
 from support.fake_platform import Asked, FakePlatform, Line, answers, never, streams
 
 pytestmark = pytest.mark.anyio

@@ -1,7 +1,7 @@
 """The asynchronous sender: the only module that knows the HTTP library (aiohttp; `benchmarks/http_clients.py` says why).
 
 A sender keeps one pool per event loop that uses it, so that a client made at import time, or one that a framework drives from
-a new loop for each request, works. Its synchronous twin will stand beside it, over the same requests and replies.
+a new loop for each request, works. Its synchronous twin is `sync_sender`, over the same requests and replies.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import errno
 import os
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from sandkit.http.errors import ConnectFailedError, CutShortError, TimedOutError, TransportError
-from sandkit.http.messages import Reply
+from sandkit.http.messages import Limits, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
 
 NOTICE_AFTER = 0.1
 """Seconds without a request, after which idle connections are looked at before the next one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of one pool: connections at once, and seconds that an idle one is kept and that connecting may take."""
-
-    max_connections: int = 100
-    keepalive_expiry: float = 30.0
-    connect_timeout: float = 10.0
 
 
 class StreamedReply:

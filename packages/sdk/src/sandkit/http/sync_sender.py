@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Generator, Iterator
 
-    from sandkit.http.messages import Request
-    from sandkit.http.sender import Limits
+    from sandkit.http.messages import Limits, Request
 
 READ_BYTES = 2**16
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ppio_sandbox.agent_runtime.client import faults, rules
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SandboxCreationError
 from sandkit.http import sandboxes
-from sandkit.http.messages import read_reply
-from sandkit.http.sender import AsyncSender, Limits
+from sandkit.http.messages import Limits, read_reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -33,6 +32,8 @@ class Platform:
         self.addresses = addresses
         self.config = config
         self._auth = auth
+        from sandkit.http.sender import AsyncSender  # noqa: PLC0415 (the library is half of what importing the client would cost)
+
         self.is_closed = False
         self._sender = AsyncSender(Limits(config.max_connections, config.keepalive_expiry, config.connect_timeout))
 

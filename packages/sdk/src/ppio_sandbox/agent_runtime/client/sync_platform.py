@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ppio_sandbox.agent_runtime.client import faults, rules
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SandboxCreationError
 from sandkit.http import sandboxes
-from sandkit.http.messages import read_reply
-from sandkit.http.sender import Limits
+from sandkit.http.messages import Limits, read_reply
 from sandkit.http.sync_sender import SyncSender
 
 if TYPE_CHECKING:
