@@ -147,7 +147,7 @@ class Exchange:
         self._done = True
 
     def limit(self, seconds: float) -> None:
-        """Have the work cancelled when the exchange is `seconds` old; 0: never."""
+        """Have the work cancelled when the exchange is `seconds` old; 0 or less: never."""
         self._limit = seconds
 
     def beat(self, seconds: float, early: bool) -> None:
@@ -162,7 +162,7 @@ class Exchange:
         if self._done:
             return
         loop = asyncio.get_running_loop()
-        if self._limit:
+        if self._limit > 0:
             self._alarm = loop.call_later(max(0.0, self._limit - self.elapsed()), self._expire)
         if self._own:
             works = (self._watch(), self._beat()) if self._silence else (self._watch(),)
