@@ -25,7 +25,9 @@ async def signing_key(platform: Platform) -> tuple[str, str]:
     code, shown, _ = await run("key", "create", "signing", "--secret", "--data-dir", str(platform.data_dir))
     assert code == 0
     key, secret = shown.split()
-    await asyncio.sleep(0.6)  # the running server reads keys again twice a second, and nothing announces that it has
+    async with asyncio.timeout(10), httpx.AsyncClient(base_url=platform.api_url, headers={"X-API-Key": key}, trust_env=False) as asker:
+        while (await asker.get("/templates")).status_code == 401:  # the server reads keys twice a second, and tells nobody
+            await asyncio.sleep(0.05)
     return key, secret
 
 
