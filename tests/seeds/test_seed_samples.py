@@ -36,7 +36,7 @@ async def check_play(stage: Stage, key: str, play: Play, scratch: Path) -> None:
     if gap is not None:
         assert gap.error in err, f"this runs now, or fails otherwise: look at its record in gaps.py\n{err}"
         return
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ""), f"{out}\n{err}"
     assert [text for text in play.printed if text not in out] == [], out
     assert await stage.sandboxes() == []
 
