@@ -12,7 +12,7 @@ from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, ClientConfig
 from seeds.blocks import HERE
 from seeds.register import TEMPLATES
 from support.packages import write_agent
-from support.platform import run
+from support.platform import run, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +78,12 @@ class Stage:
             code, out, err = await run("key", "create", "samples", "--secret", "--data-dir", str(self.platform.data_dir))
             assert code == 0, err
             self._signing = dict(zip(("PPIO_API_KEY", "PPIO_API_SECRET"), out.split(), strict=True))
+            await until(self._key_is_known)  # a running server hears of a key that another process made a moment later
         return self._signing
+
+    async def _key_is_known(self) -> bool:
+        reply = await self.platform.api.get("/templates", headers={"X-API-Key": self._signing["PPIO_API_KEY"]})
+        return reply.status_code == 200
 
     async def sandboxes(self) -> list[str]:
         """Return the ids of sandboxes that live."""
