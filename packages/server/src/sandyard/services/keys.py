@@ -67,13 +67,18 @@ class Keys:
         return None if form is None else self._owners.get(self._digest(form[1]))
 
     async def find(self, presented: str) -> str | None:
-        """As `owner_of`, but read the rows again (at most once per `REFRESH_SECONDS`) where the key is unknown: it may be new."""
+        """As `owner_of`, but an unknown key, which may be new, is refused only after the rows have been read since it was presented
+        (within `REFRESH_SECONDS`, and no oftener, however many ask).
+        """
         owner = self.owner_of(presented)
-        stale = asyncio.get_running_loop().time() - self._refreshed >= REFRESH_SECONDS
-        if owner is None and stale and is_platform_key(presented):
+        if owner is not None or not is_platform_key(presented):
+            return owner
+        loop = asyncio.get_running_loop()
+        asked, due = loop.time(), self._refreshed + REFRESH_SECONDS
+        await asyncio.sleep(due - asked)
+        if self._refreshed < asked:
             await self.refresh()
-            owner = self.owner_of(presented)
-        return owner
+        return self.owner_of(presented)
 
     def secret_of(self, presented: str) -> str:
         """Return the secret that signs in this key's name; it follows from the key and the pepper, so that none is kept.
@@ -117,9 +122,10 @@ class Keys:
 
     async def refresh(self) -> None:
         """Read the rows again."""
-        self._refreshed = asyncio.get_running_loop().time()
+        began = asyncio.get_running_loop().time()
         rows = await self._rows.list()
         self._owners = {row.digest: row.owner for row in rows if row.revoked_at is None}
+        self._refreshed = began
 
     async def watch(self) -> None:
         """Read the rows again and again until cancelled; the server's task group owns this."""
