@@ -74,9 +74,9 @@ class Keys:
         if owner is not None or not is_platform_key(presented):
             return owner
         loop = asyncio.get_running_loop()
-        asked, due = loop.time(), self._refreshed + REFRESH_SECONDS
+        asked, due = loop.time(), self._refreshed + REFRESH_SECONDS  # a loop's time stands still within one of its turns
         await asyncio.sleep(due - asked)
-        if self._refreshed < asked:
+        if self._refreshed <= asked:
             await self.refresh()
         return self.owner_of(presented)
 
