@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sandkit.guest import output
 from support.guests import MAIN, NAMESPACES, PYTHON, RunningGuest, guest, python
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 
 def report(running: RunningGuest) -> dict[str, int | str | None] | None:
@@ -86,9 +90,20 @@ def test_the_agent_inherits_three_descriptors_and_its_environment(tmp_path: Path
     assert "'A': '1', 'B': 'ü'" in printed
 
 
+@contextlib.contextmanager
+def _ignored(*numbers: signal.Signals) -> Generator[None]:
+    """Ignore signals as a shell does for what it starts in the background; what is started meanwhile inherits it."""
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, action in zip(numbers, before, strict=True):
+            signal.signal(number, action)
+
+
 @pytest.mark.promise("guest.no-descriptors")
 def test_signals_have_their_default_actions_for_the_agent(tmp_path: Path) -> None:
-    with guest(tmp_path, ["cat", "/proc/self/status"]) as running:
+    with _ignored(signal.SIGINT, signal.SIGQUIT), guest(tmp_path, ["cat", "/proc/self/status"]) as running:
         assert running.wait() == 0
     masks = {name: int(mask, 16) for name, mask in re.findall(r"(Sig\w+):\t(\w+)", output.tail(running.file).decode())}
     standard = (1 << 31) - 1  # the others are the C library's own

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _EXPENDABLE = b"500"  # of 1000
+_STANDARD = [number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP)]
+"""What can be ignored: Python ignores two, and a shell that started the server in the background two more."""
 
 
 def spawn(command: list[str], env: Mapping[str, str], *, stdin: int | None, output: int | None) -> int:
@@ -28,8 +30,7 @@ def spawn(command: list[str], env: Mapping[str, str], *, stdin: int | None, outp
         else:
             actions.append((os.POSIX_SPAWN_DUP2, source, fd))
     os.environ["PATH"] = env.get("PATH", os.defpath)  # posix_spawnp looks into ours
-    ignored = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python
-    return os.posix_spawnp(command[0], command, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored)
+    return os.posix_spawnp(command[0], command, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_STANDARD)
 
 
 class Expendable:
