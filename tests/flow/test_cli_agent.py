@@ -333,6 +333,26 @@ async def test_a_terminal_shows_life_while_one_waits_and_nothing_of_it_afterward
     assert "httpx" not in shown
 
 
+@pytest.mark.promise("cli.harmless")
+async def test_what_an_agent_wrote_does_not_steer_the_terminal(cli: Cli, platform: FakePlatform) -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b2J\ttab"
+    platform.on("GET /sandboxes/i1/logs", answers({"logs": [{"timestamp": "2026-01-01T00:00:00Z", "line": hostile}]}))
+    shown = await cli.on_terminal("logs", "i1")
+    assert "\\x1b]0;owned\\x07\\x1b[2J\\x9b2J" in shown
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+    process = await cli.start("logs", "i1")
+    assert (await asyncio.wait_for(process.communicate(), 30))[0].decode() == hostile + "\n"
+
+
+@pytest.mark.promise("cli.exit-codes")
+async def test_an_agent_s_exception_is_told_with_its_class(cli: Cli, platform: FakePlatform) -> None:
+    failed = {"result": None, "status": "error", "duration": 0.1, "error": "'nope'", "error_type": "KeyError"}
+    platform.on("POST /invocations", answers(failed, 500))
+    ended = await cli("invoke", "hello", "--input", "x")
+    assert ended.code == 1
+    assert "error: KeyError: 'nope'" in ended.err
+
+
 @pytest.mark.promise("cli.logs")
 async def test_logs_of_a_session_and_of_a_build(cli: Cli, platform: FakePlatform) -> None:
     platform.on("GET /sandboxes/i1/logs", answers({"logs": [{"timestamp": "2026-01-01T00:00:00Z", "line": "started"}]}))

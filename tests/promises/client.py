@@ -118,6 +118,7 @@ PROMISES = [
     ("cli.json", "issue 2 §4", "With --json standard output is for programs alone."),
     ("cli.exit-codes", "issue 2 §4", "The exit code says what kind of failure it was, a sentence with the request id says which."),
     ("cli.terminal", "issue 2 §4", "On a terminal there is life while one waits, and lines fit; in a pipe nothing is cut off."),
+    ("cli.harmless", "issue 2 §3", "What an agent or a build wrote does not steer the reader's terminal; a pipe gets every byte."),
     ("cli.usage", "issue 2 §4", "Wrong usage is code 2 and sends nothing."),
     ("cli.interrupt", "issue 2 §4", "An interrupted call ends with code 130, and the session made for it ends too."),
     ("cli.hint", "issue 2 §4", "Without a key or a platform the sentence says what to run."),

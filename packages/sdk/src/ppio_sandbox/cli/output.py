@@ -11,7 +11,7 @@ import sys
 from contextlib import nullcontext
 from enum import IntEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ppio_sandbox.agent_runtime.exceptions import PPIOAgentRuntimeError
+
+
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Control characters as people may see them: what an agent or a build wrote must not steer the reader's terminal."""
 
 
 class ExitCode(IntEnum):
@@ -60,13 +64,18 @@ def waiting(text: str) -> AbstractContextManager[object]:
 
 def say(text: str) -> None:
     """Tell people, without markup."""
-    people().print(text, markup=False)
+    people().print(harmless(text, sys.stderr), markup=False)
 
 
 def give(text: str, end: str = "\n") -> None:
     """Give a program (or a pipe) its result."""
-    sys.stdout.write(text + end)
+    sys.stdout.write(harmless(text, sys.stdout) + end)
     sys.stdout.flush()
+
+
+def harmless(text: str, stream: TextIO) -> str:
+    """Return the text with visible control characters where `stream` is a terminal; elsewhere every byte as it is."""
+    return text.translate(_VISIBLE) if stream.isatty() else text
 
 
 def end_of_line(text: str) -> str:
@@ -111,7 +120,14 @@ def _fail_with(error: PPIOAgentRuntimeError, *, as_json: bool) -> NoReturn:
     if output:
         say(output)
     fields = {"error_code": error.error_code, "request_id": getattr(error, "request_id", None), "details": details or None}
-    fail(_code_of(error), f"{error}{_exit_code_of(details, str(error))}{_hint(error)}", as_json=as_json, **fields)
+    sentence = f"{_type_of(details, str(error))}{error}{_exit_code_of(details, str(error))}{_hint(error)}"
+    fail(_code_of(error), sentence, as_json=as_json, **fields)
+
+
+def _type_of(details: Mapping[str, Any], told: str) -> str:
+    """Return the class of the agent's exception: `KeyError` says more than the key alone."""
+    kind = details.get("error_type")
+    return f"{kind}: " if isinstance(kind, str) and kind[:1].isupper() and kind not in told else ""
 
 
 def _exit_code_of(details: Mapping[str, Any], told: str) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient
 from ppio_sandbox.cli.calling import target_of
-from ppio_sandbox.cli.output import give, give_json, say
+from ppio_sandbox.cli.output import give, give_json, harmless, say
 from sandkit.http import templates
 
 if TYPE_CHECKING:
@@ -86,5 +86,5 @@ def _table(found: Sequence[AgentTemplate], *, with_description: bool) -> Table:
         table.add_column(column, no_wrap=True, overflow="ellipsis" if column == "description" else "fold")
     for item in found:
         cells = (item.name, item.template_id, item.version, item.status, f"{item.updated_at:%Y-%m-%d %H:%M}", item.description or "")
-        table.add_row(*[Text(cell) for cell in cells[: len(columns)]])
+        table.add_row(*[Text(harmless(cell, sys.stdout)) for cell in cells[: len(columns)]])
     return table
