@@ -1,0 +1,155 @@
+"""What one server consists of, and how its parts are put together."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import uv
+
+from sandyard.app.backends import WholeBackend, open_backend
+from sandyard.app.listening import ApiServer, api_server
+from sandyard.blobs.objects import ObjectBlobs
+from sandyard.catalog import Catalog
+from sandyard.egress.policy import read_entry
+from sandyard.ingress import Ingress, IngressLimits
+from sandyard.services.admission import Admission
+from sandyard.services.context import Context
+from sandyard.services.data_dir import API_KEY, DATABASE
+from sandyard.services.deadlines import Deadlines
+from sandyard.services.exits import Exits
+from sandyard.services.keys import Keys, is_platform_key
+from sandyard.services.lifecycle import Lifecycle
+from sandyard.services.reconcile import Reconciler
+from sandyard.services.sandboxes import Sandboxes
+from sandyard.services.secrets_dir import create_once
+from sandyard.services.signatures import Signatures
+from sandyard.services.templates import Templates
+from sandyard.services.tokens import Tokens
+from sandyard.services.wakes import Wakes
+from sandyard.store.sqlite import SqliteStore
+from sandyard.web.api import create_api
+from sandyard.web.parts import Parts
+from sandyard.work.builds import Builder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextlib import AsyncExitStack
+
+    from sandyard.config import Settings
+
+T = TypeVar("T")
+
+
+class SystemClock:
+    """`ports.Clock` on the system's."""
+
+    def now(self) -> float:
+        return time.time()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Everything that one server consists of. `loops` run as long as it serves."""
+
+    settings: Settings
+    context: Context
+    backend: WholeBackend
+    lifecycle: Lifecycle
+    reconciler: Reconciler
+    admission: Admission
+    exits: Exits
+    templates: Templates
+    wakes: Wakes
+    loops: tuple[Callable[[], Coroutine[object, object, None]], ...]
+    api: ApiServer
+    ingress: Ingress
+
+
+async def with_keys(data_dir: Path, work: Callable[[Keys], Coroutine[object, object, T]]) -> T:
+    """Run `work` on the keys of a data directory, beside its server or without one."""
+    store = await SqliteStore.open(data_dir / DATABASE)
+    try:
+        return await work(await Keys.open(store.keys, SystemClock(), data_dir / "secrets"))
+    finally:
+        await store.close()
+
+
+async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
+    """Build the platform from its parts; `stack` closes what was opened."""
+    secrets_dir = settings.data_dir / "secrets"
+    clock = SystemClock()
+    store = await SqliteStore.open(settings.data_dir / DATABASE)
+    stack.push_async_callback(store.close)
+    keys = await Keys.open(store.keys, clock, secrets_dir)
+    await _first_key(keys, settings.data_dir / API_KEY)
+    tokens = await Tokens.open(secrets_dir, clock)
+    backend = await open_backend(settings, stack)
+    context = Context(
+        settings=settings,
+        store=store,
+        blobs=ObjectBlobs.local(settings.data_dir / "blobs"),
+        backend=backend,
+        supervision=backend,
+        dialer=backend,
+        catalog=Catalog(),
+        tokens=tokens,
+        clock=clock,
+    )
+    ingress = Ingress(
+        context.catalog,
+        backend,
+        owner_of=keys.owner_of,
+        internal_token=tokens.internal_token,
+        is_platform_key=is_platform_key,
+        limits=IngressLimits(drain_timeout=settings.drain_timeout),
+    )
+    return _wire(context, backend, keys, ingress)
+
+
+def _wire(context: Context, backend: WholeBackend, keys: Keys, ingress: Ingress) -> Platform:
+    settings = context.settings
+    wakes = Wakes()
+    exits = Exits(context.supervision)
+    deadlines = Deadlines(context.clock)
+    admission = Admission(places=settings.max_sandboxes, starting=settings.max_starting, queue=settings.start_queue)
+    lifecycle = Lifecycle(context, admission, deadlines)
+    templates = Templates(context, wakes)
+    builder = Builder(context, exits, wakes, Path(uv.find_uv_bin()))
+    return Platform(
+        settings=settings,
+        context=context,
+        backend=backend,
+        lifecycle=lifecycle,
+        reconciler=Reconciler(context, lifecycle),
+        admission=admission,
+        exits=exits,
+        templates=templates,
+        wakes=wakes,
+        loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, builder.run),
+        api=api_server(create_api(_parts(context, keys, templates, lifecycle)), settings),
+        ingress=ingress,
+    )
+
+
+def _parts(context: Context, keys: Keys, templates: Templates, lifecycle: Lifecycle) -> Parts:
+    """Return what the control plane's routes are given."""
+    return Parts(
+        settings=context.settings,
+        sandboxes=Sandboxes(context, templates, lifecycle),
+        templates=templates,
+        owner_of=keys.find,
+        signatures=Signatures(keys, context.clock),
+        check_entry=read_entry,
+        clock=context.clock,
+    )
+
+
+async def _first_key(keys: Keys, path: Path) -> None:
+    """Make the key that `sandyard env` prints, on the first start."""
+    if not await anyio.Path(path).exists():
+        _, text = await keys.create("first start")
+        create_once(path, text.encode)
