@@ -19,6 +19,9 @@ DISK = 64 * 1024 * 1024
 PROCESSES = 64
 OPTIONS = ("--memory", "256Mi", "--disk", "64Mi", "--processes", str(PROCESSES))
 
+FORKS = 200
+"""The most that the agent ever forks, also where nothing limits it."""
+
 SOURCE = """\
 import asyncio
 import os
@@ -70,9 +73,10 @@ def swell(request):
 def multiply(request):
     made = 0
     try:
-        while made < 5000:
+        while made < FORKS:  # in all: a child forks nothing
             if os.fork() == 0:
-                time.sleep(600)
+                time.sleep(60)
+                os._exit(0)
             made += 1
     except BlockingIOError:
         pass
@@ -139,7 +143,7 @@ async def answer(request):
 
 if __name__ == "__main__":
     app.run()
-"""
+""".replace("FORKS", str(FORKS))
 
 
 class Hostile:

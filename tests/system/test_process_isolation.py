@@ -264,9 +264,10 @@ async def test_a_fork_bomb_hurts_only_itself(inside: Rig) -> None:
     import os, time
     result = 0
     try:
-        while result < 1000:
+        while result < 200:
             if os.fork() == 0:
                 time.sleep(60)
+                os._exit(0)
             result += 1
     except BlockingIOError:
         pass

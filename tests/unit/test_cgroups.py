@@ -168,7 +168,9 @@ def test_processes_are_bounded(cgroups: Cgroups) -> None:
 made = 0
 try:
     while made < 50:
-        if os.fork() == 0: time.sleep(60)
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
         made += 1
 except BlockingIOError:
     pass
@@ -207,14 +209,21 @@ def test_freezing_is_confirmed_and_stops_the_clock_of_the_group(cgroups: Cgroups
 @pytest.mark.promise("cgroups.kill")
 @pytest.mark.parametrize("frozen", [True, False])
 def test_killing_leaves_no_process(cgroups: Cgroups, frozen: bool) -> None:
-    needs(cgroups, freeze=frozen)
+    needs(cgroups, "processes", freeze=frozen)
     group = cgroups.create("s", Limits(processes=64))
+    # Every process of the group forks, and each fork costs one of 200 tokens: there never are more, whatever limits the group.
     forker = """
+import signal
+tokens, filling = os.pipe()
+os.write(filling, bytes(200))
 print('in', flush=True)
-while True:
+signal.alarm(60)
+while os.read(tokens, 1):
     try:
         if os.fork(): time.sleep(0.001)
-    except OSError:
+        else: signal.alarm(60)
+    except OSError:  # at the limit: the token is not spent
+        os.write(filling, b"x")
         time.sleep(0.001)
 """
     with member(group, forker) as process:
