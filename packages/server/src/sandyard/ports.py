@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
+    from sandyard.domain.calls import Job, JobEvent
     from sandyard.domain.keys import ApiKey
+    from sandyard.domain.prefabs import Prefab, PrefabVersion
     from sandyard.domain.sandboxes import Sandbox
-    from sandyard.domain.specs import Exited, Found, SandboxSpec, Started
+    from sandyard.domain.specs import Exited, Found, SandboxSpec, Saved, Started, Usage
     from sandyard.domain.templates import Build, LogLine, Template
 
 
@@ -23,6 +26,7 @@ class Backend(Protocol):
         Raises:
             StartFailed: the command ended, or did not listen in time; nothing of the sandbox is left.
             BackendUnavailable: the platform could not start any sandbox now (keeper gone, disk full, isolation refused).
+            NotSupported: what the spec asks for does not exist here; the message says what.
         """
         ...
 
@@ -87,6 +91,36 @@ class Dialer(Protocol):
         Raises:
             SandboxGone: it does not live (any more).
             PortClosed: nothing listens there.
+        """
+        ...
+
+
+class Snapshots(Protocol):
+    """Keeps what a sandbox has written; a further small port of the back end's object."""
+
+    async def save(self, sandbox_id: str, into: Path) -> Saved:
+        """Write every file that the sandbox could change into the directory `into`, which must not exist yet; its parent must.
+
+        It stands still meanwhile, and runs on afterwards unless it was frozen before. All or nothing: `into` appears when it is
+        whole. `SandboxSpec.restore` takes it; to remove it, remove the directory.
+
+        Raises:
+            SandboxGone: it does not live (any more).
+            BackendUnavailable: it could not be written (disk full, say); nothing is left.
+            NotSupported: this back end keeps no files.
+        """
+        ...
+
+
+class Meters(Protocol):
+    """Measures sandboxes; a further small port of the back end's object."""
+
+    async def usage(self, sandbox_id: str) -> Usage:
+        """Return what the sandbox uses now.
+
+        Raises:
+            SandboxGone: it does not live (any more).
+            NotSupported: this back end measures nothing.
         """
         ...
 
@@ -175,6 +209,74 @@ class KeyRows(Protocol):
         ...
 
 
+class PrefabRows(Protocol):
+    """Rows of prefabs and their versions."""
+
+    async def claim(self, prefab: Prefab) -> Prefab:
+        """Insert, or return the row that has the id already (perhaps another owner's)."""
+        ...
+
+    async def get(self, prefab_id: str) -> Prefab | None: ...
+
+    async def show(self, prefab_id: str, visibility: str) -> None:
+        """Set who sees the prefab."""
+        ...
+
+    async def visible(self, owner: str) -> Sequence[Prefab]:
+        """Return the owner's and all public ones, by id."""
+        ...
+
+    async def add_version(self, version: PrefabVersion) -> None:
+        """Insert.
+
+        Raises:
+            RowConflict: the prefab has that version, in another state than `failed`.
+        """
+        ...
+
+    async def version(self, version_id: str) -> PrefabVersion | None: ...
+
+    async def versions(self, *, prefab_id: str | None = None, states: Sequence[str] = ()) -> Sequence[PrefabVersion]:
+        """Newest first."""
+        ...
+
+    async def change_version(self, version_id: str, expected: Sequence[str], **fields: object) -> PrefabVersion | None:
+        """As `SandboxRows.change`."""
+        ...
+
+
+class JobRows(Protocol):
+    """Rows of jobs and their events."""
+
+    async def add(self, job: Job) -> None:
+        """Insert.
+
+        Raises:
+            RowConflict: the user has a job with that idempotency key.
+        """
+        ...
+
+    async def get(self, job_id: str) -> Job | None: ...
+
+    async def change(self, job_id: str, expected: Sequence[str], **fields: object) -> Job | None:
+        """As `SandboxRows.change`."""
+        ...
+
+    async def by_idempotency_key(self, owner: str, user: str, key: str) -> Job | None: ...
+
+    async def running(self) -> Sequence[Job]: ...
+
+    async def forget(self, before: float) -> int:
+        """Delete the jobs that ended before `before` (Unix seconds), with their events; return how many."""
+        ...
+
+    async def add_events(self, job_id: str, events: Sequence[JobEvent]) -> None: ...
+
+    async def events(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
+        """Return the events whose number is above `after`, in order."""
+        ...
+
+
 class Store(Protocol):
     """All rows of one database."""
 
@@ -188,6 +290,10 @@ class Store(Protocol):
     def logs(self) -> LogRows: ...
     @property
     def keys(self) -> KeyRows: ...
+    @property
+    def prefabs(self) -> PrefabRows: ...
+    @property
+    def jobs(self) -> JobRows: ...
 
     async def close(self) -> None: ...
 

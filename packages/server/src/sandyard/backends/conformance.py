@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from sandyard.backends import conformance_agent
 from sandyard.domain.errors import BackendError, PortClosed, SandboxGone, StartFailed
 from sandyard.domain.specs import AGENT_PORT, Exited, Mount, SandboxSpec
-from sandyard.ports import Backend, Dialer, Supervision
+from sandyard.ports import Backend, Dialer, Meters, Snapshots, Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,8 +39,8 @@ if __name__ == "__main__":
 """
 
 
-class Whole(Backend, Supervision, Dialer, Protocol):
-    """What a back end's object is: all three ports."""
+class Whole(Backend, Supervision, Dialer, Snapshots, Meters, Protocol):
+    """What a back end's object is: all five ports."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import structlog
 
 from sandyard.backends.ends import Ends
 from sandyard.backends.memory_agent import AgentThread, Ending
-from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
+from sandyard.domain.errors import BackendUnavailable, NotSupported, PortClosed, SandboxGone, StartFailed
 from sandyard.domain.sandboxes import Isolation
 from sandyard.domain.specs import Exited, Found, Started
 
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from sandyard.domain.specs import SandboxSpec
+    from sandyard.domain.specs import SandboxSpec, Saved, Usage
 
 APP = "/app"
 END_SECONDS = 5.0
 """How long an agent may take to stand still or to end: only one whose loop is blocked by its own code takes longer."""
 
-GAPS = frozenset({"output", "own_environment"})
+GAPS = frozenset({"output", "own_environment", "files", "usage", "guest"})
 """What the conformance suite does not ask of this back end: what agents print goes where the server prints; agents die with the
-server; `spec.env`, `spec.limits` and `spec.egress` are not applied."""
+server; `spec.env`, `spec.limits`, `spec.egress` and `spec.system` are not applied; there are no files of the sandbox's own to save,
+nothing to measure, and no guest: what has no command has no port."""
 
 ISOLATION = Isolation(
     backend="memory",
@@ -48,14 +49,14 @@ log = structlog.stdlib.get_logger(__name__)
 @dataclass(slots=True)
 class _Sandbox:
     agent: AgentThread
-    port: int
+    port: int | None
     started: bool = False
     expiry: asyncio.TimerHandle | None = None
     verbs: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class MemoryBackend:
-    """`ports.Backend`, `ports.Supervision` and `ports.Dialer` in one process; lives in one event loop."""
+    """All ports of a back end in one process; lives in one event loop. It refuses to save and to measure."""
 
     def __init__(self) -> None:
         self._sandboxes: dict[str, _Sandbox] = {}
@@ -75,12 +76,15 @@ class MemoryBackend:
 
     async def start(self, spec: SandboxSpec) -> Started:
         """As `ports.Backend.start`. A spec without `ready_port` succeeds at once: nothing is run."""
-        if spec.ready_port is None:
+        if spec.root is not None or spec.restore is not None:
+            raise NotSupported("The memory back end has no file system of its own: it starts neither images nor saved sandboxes.")
+        if spec.command and spec.ready_port is None:
             self._ends.put(Exited(sandbox_id=spec.sandbox_id, reason="The command exited with code 0", exit_code=0))
             return Started(sandbox_id=spec.sandbox_id, isolation=ISOLATION)
         if spec.sandbox_id in self._sandboxes:
             raise BackendUnavailable(f"The sandbox {spec.sandbox_id} runs already")
-        sandbox = _Sandbox(AgentThread(spec.sandbox_id, _entrypoint(spec)), spec.ready_port)
+        entrypoint = _entrypoint(spec) if spec.command else None
+        sandbox = _Sandbox(AgentThread(spec.sandbox_id, entrypoint), spec.ready_port if spec.command else None)
         self._sandboxes[spec.sandbox_id] = sandbox
         try:
             await self._ready(spec, sandbox.agent)
@@ -172,6 +176,16 @@ class MemoryBackend:
             connection.close()
             raise
         return connection
+
+    async def save(self, sandbox_id: str, into: Path) -> Saved:  # noqa: ARG002 (the port's signature)
+        """As `ports.Snapshots.save`: there is nothing to save."""
+        self._living(sandbox_id)
+        raise NotSupported("The memory back end has no file system of its own: there is nothing to save.")
+
+    async def usage(self, sandbox_id: str) -> Usage:
+        """As `ports.Meters.usage`: what an agent uses cannot be told from what the server uses."""
+        self._living(sandbox_id)
+        raise NotSupported("The memory back end runs agents inside the server's own process and measures nothing.")
 
     async def _ready(self, spec: SandboxSpec, agent: AgentThread) -> None:
         """Return when the agent listens.

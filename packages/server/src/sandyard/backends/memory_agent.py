@@ -34,10 +34,11 @@ class AgentThread:
     """Runs an entrypoint until it ends by itself or is ended.
 
     `listening` and `ended` are settled from the thread. Frozen means that the agent's loop stands still: no task of it runs,
-    connections are still accepted by the kernel. (Threads that the agent itself started run on.)
+    connections are still accepted by the kernel. (Threads that the agent itself started run on.) Without an entrypoint it listens
+    nowhere, and is taken to be ready at once.
     """
 
-    def __init__(self, sandbox_id: str, entrypoint: Path) -> None:
+    def __init__(self, sandbox_id: str, entrypoint: Path | None) -> None:
         self.listening: Future[tuple[str, int]] = Future()
         self.ended: Future[Ending] = Future()
         self._name = f"sandyard_memory_{sandbox_id}"
@@ -89,14 +90,21 @@ class AgentThread:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.get_loop()  # from here on the runner closes it, also where the agent's file raises
-                with _executed(self._entrypoint, self._name) as app:
-                    runner.run(self._serve(app))
+                runner.run(self._idle()) if self._entrypoint is None else self._execute(self._entrypoint, runner)
             ending = Ending(0)
         except SystemExit as error:
             ending = _exit(error)
         except BaseException:  # noqa: BLE001 (the agent's code: whatever it raised is how it ended)
             ending = Ending(1, _last_lines(traceback.format_exc()))
         self.ended.set_result(ending)
+
+    def _execute(self, entrypoint: Path, runner: asyncio.Runner) -> None:
+        with _executed(entrypoint, self._name) as app:
+            runner.run(self._serve(app))
+
+    async def _idle(self) -> None:
+        self.listening.set_result(("127.0.0.1", 0))
+        await self._stop.wait()
 
     async def _serve(self, app: Callable[..., Any]) -> None:
         """Serve until the agent is ended or uvicorn gives up."""

@@ -5,6 +5,7 @@ BackendError
  +-- SandboxGone          no such living sandbox
  +-- PortClosed           it lives, nothing listens on that port
  +-- BackendUnavailable   the platform's fault: nothing can be started now
+ +-- NotSupported         this back end cannot do that on this machine, now or later
 
 StoreError
  +-- StoreUnavailable     the platform's fault: full disk, no right to write, damage; the message says which and what to do
@@ -44,6 +45,10 @@ class PortClosed(BackendError):  # noqa: N818
 
 class BackendUnavailable(BackendError):  # noqa: N818
     """The platform cannot start sandboxes now; the message says which knob or resource is missing."""
+
+
+class NotSupported(BackendError):  # noqa: N818
+    """This back end, or the machine under it, cannot do that; the message says what is missing."""
 
 
 class StoreError(Exception):

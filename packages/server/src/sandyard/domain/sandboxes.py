@@ -40,8 +40,8 @@ class Isolation:
     """The isolation that a sandbox has achieved: reported as it is, never as it was wished (`session.sandbox`, console, doctor).
 
     `user` is "own" (a host uid of its own), "shared" (the uid of whoever runs the server) or "none"; `limits` names the limits
-    that a cgroup enforces, out of "memory", "cpu", "processes"; `freeze` is "cgroup", "signals" or "tasks"; `notes` are
-    sentences for people: what is weaker than it could be, and why.
+    that a cgroup enforces, out of "memory", "cpu", "processes"; `freeze` is "cgroup", "signals" or "tasks"; `root` whether there
+    is a user 0 inside (one without power outside); `notes` are sentences for people: what is weaker than it could be, and why.
     """
 
     backend: str
@@ -51,6 +51,7 @@ class Isolation:
     limits: tuple[str, ...] = ()
     disk_limit: bool = False
     freeze: Literal["cgroup", "signals", "tasks"] = "signals"
+    root: bool = False
     notes: tuple[str, ...] = ()
 
 

@@ -21,12 +21,17 @@ MEBIBYTE = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A host directory inside the sandbox at `target`: "ro" read-only, "rw" writable, "overlay" writable copy-on-write
-    (changes count against the disk limit and vanish with the sandbox).
+    (changes count against the disk limit, travel with `Snapshots.save`, and vanish with the sandbox).
+
+    Several sandboxes may have one "rw" directory at once: each sees its files under its own ids. What lies in it belongs to `user`
+    when the first of them starts, and to the server again when the last has ended. With `shared` (a volume) the files keep their
+    owners in between; whoever else writes into it gives new files the owner of the directory itself.
     """
 
     source: Path
     target: str
     mode: Literal["ro", "rw", "overlay"] = "ro"
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +62,22 @@ class SandboxSpec:
 
     `env` may hold secrets: it travels by descriptor, never in an argument vector. With `ready_port` the start returns when
     something listens there (agents); with None it returns at once and the sandbox ends with its command (builds).
+    With an empty `command` the guest lives until it is stopped; the start returns when `GUEST_PORT` accepts, and `ready_port` is not
+    looked at.
     `ready_timeout` is in seconds. `ends_at` (Unix seconds) is when whoever outlives the server ends the sandbox.
+
+    `system` "fixed" shows the system read-only; "writable" copy-on-write, up to `limits.disk_bytes`, with an in-sandbox root where
+    the host can map one (`Isolation.root`). `root` is an extracted image to show as the system, in place of the host's own: its files
+    belong to the image's ids, or all to the server's user. `restore` is a directory that `Snapshots.save` filled, of a sandbox with
+    the same `system`, `root` and mount targets: the new one starts with its files, copy-on-write. Neither may be changed or removed
+    while a sandbox that was started with it lives.
     """
 
     sandbox_id: str
     command: tuple[str, ...]
+    system: Literal["fixed", "writable"] = "fixed"
+    root: Path | None = None
+    restore: Path | None = None
     cwd: str = "/home/user"
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     mounts: tuple[Mount, ...] = ()
@@ -102,3 +118,26 @@ class Exited:
     exit_code: int | None = None
     signal: int | None = None
     output: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What `Snapshots.save` wrote: how large the files are, and whether the processes' memory is among them (no back end does that yet)."""
+
+    size_bytes: int
+    memory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a sandbox has used and may use, at one moment. `cpu_seconds` since it started; `memory_cache_bytes` is the part of
+    `memory_bytes` that holds files, the sandbox's own writable ones included.
+    """
+
+    cpu_seconds: float
+    cpu_count: float
+    memory_bytes: int
+    memory_cache_bytes: int
+    memory_limit_bytes: int
+    disk_bytes: int
+    disk_limit_bytes: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 DEFAULT_TAG = "latest"
+"""The tag of an agent that was deployed without one."""
+STEPS_TAG = "default"
+"""The tag of a template that an E2B client built without one."""
+BUILTIN_OWNER = "_sandyard"
+"""Whose the built-in templates are: nobody's who has a key."""
 
 
 class BuildState(StrEnum):
@@ -24,20 +29,82 @@ class BuildState(StrEnum):
     FAILED = "failed"
 
 
+class BuildKind(StrEnum):
+    """How a build comes about: an agent's package, an E2B client's steps, steps of our own, a sandbox that was saved."""
+
+    AGENT = "agent"
+    STEPS = "steps"
+    BUILTIN = "builtin"
+    SNAPSHOT = "snapshot"
+
+
+StepType = Literal["COPY", "RUN", "ENV", "WORKDIR", "USER"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a recipe, as E2B's clients send it: `args` of COPY are source, destination, owner and mode (may be empty);
+    of RUN the command and the user; of ENV names and values in turn. `files_hash` names what COPY copies from.
+    """
+
+    type: StepType
+    args: tuple[str, ...]
+    files_hash: str = ""
+    force: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.type} {' '.join(arg for arg in self.args if arg)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a build by steps starts from and does. `from_build` is the id of another build; nothing means `base`."""
+
+    from_image: str = ""
+    from_build: str = ""
+    steps: tuple[Step, ...] = ()
+    start_cmd: str = ""
+    ready_cmd: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """How a sandbox of a build that is no agent starts.
+
+    `image` is the digest of the image whose root it has (nothing: the host's system); `saved` whether the build's directory
+    holds a file system state. `env`, `user` and `workdir` are the defaults of its commands. `start_cmd` runs at each start,
+    which is over when `ready_cmd` succeeds. `cpu_count` and `memory_mb` (MiB) are wishes, cut to the operator's limits.
+    """
+
+    image: str = ""
+    saved: bool = False
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    user: str = "user"
+    workdir: str = ""
+    start_cmd: str = ""
+    ready_cmd: str = ""
+    cpu_count: int | None = None
+    memory_mb: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A row. `name` is unique per owner; times are Unix seconds."""
+    """A row. `name` is unique per owner; times are Unix seconds. A `public` one may be used by every owner."""
 
     id: str
     owner: str
     name: str
     created_at: float
     updated_at: float
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """A row; after `deployed` it never changes. `manifest` is the parsed agent.yaml, `package` the blob's key."""
+    """A row; after `deployed` it never changes. `manifest` is the parsed agent.yaml, `package` the blob's key: an agent's.
+    All others have a `recipe` (from the moment that somebody orders the build) and a `system`.
+    """
 
     id: str
     template_id: str
@@ -51,6 +118,14 @@ class Build:
     finished_at: float | None = None
     size_bytes: int | None = None
     dependencies: tuple[str, ...] = field(default=())
+    kind: BuildKind = BuildKind.AGENT
+    recipe: Recipe | None = None
+    system: System = field(default_factory=System)
+
+    @property
+    def drafted(self) -> bool:
+        """Whether it waits to be ordered: its client still uploads files."""
+        return self.kind is BuildKind.STEPS and self.recipe is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

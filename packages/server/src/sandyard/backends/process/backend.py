@@ -17,8 +17,8 @@ import structlog
 
 from sandkit.guest import output as output_file
 from sandyard.backends.ends import Ends
-from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
-from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Started
+from sandyard.domain.errors import BackendUnavailable, NotSupported, PortClosed, SandboxGone, StartFailed
+from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
 
 from . import bytecode, client, protocol, records, requests, sentences
 
@@ -134,7 +134,7 @@ class ProcessBackend:
     async def _adopt(self, sandbox_id: str, found: Mapping[str, Any]) -> None:
         """Take on a sandbox of an earlier server."""
         assert self._keeper is not None
-        if not found["listening"] and found["subject"] == "agent":
+        if not found["listening"] and requests.told_when_ready(found["subject"]):
             await self._keeper.call("stop", sandbox=sandbox_id)  # half started: nobody was told of it
             return
         self._known[sandbox_id] = _Known(found["subject"])
@@ -203,7 +203,7 @@ class ProcessBackend:
             isolation, listener = await self._launch(spec)
             if listener is not None:
                 self._attach_listener(spec.sandbox_id, listener, spec.egress)
-            if spec.ready_port is not None:
+            if requests.told_when_ready(known.subject):
                 await self._until_listening(spec, known)
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(BackendUnavailable):
@@ -239,9 +239,10 @@ class ProcessBackend:
         raise StartFailed(sentences.exited(spec.sandbox_id, facts, self._output_path(spec.sandbox_id), known.subject))
 
     def _never_listened(self, spec: SandboxSpec) -> Exited:
+        subject, port = requests.subject(spec), spec.ready_port if spec.command else GUEST_PORT
         return Exited(
             sandbox_id=spec.sandbox_id,
-            reason=f"The agent did not listen on port {spec.ready_port} within {spec.ready_timeout:g} s",
+            reason=f"The {subject} did not listen on port {port} within {spec.ready_timeout:g} s",
             output=sentences.last_lines(self._output_path(spec.sandbox_id)),
         )
 
@@ -290,6 +291,16 @@ class ProcessBackend:
             data, end = self._outputs.get(sandbox_id, (b"", offset))
             return data[max(0, len(data) - max(0, end - offset)) :], end
 
+    # -- Snapshots and Meters ----------------------------------------------------------------------------------------------------
+
+    async def save(self, sandbox_id: str, into: Path) -> Saved:
+        """See `ports.Snapshots.save`."""
+        raise NotSupported(f"Saving {sandbox_id} into {into} is not there yet.")
+
+    async def usage(self, sandbox_id: str) -> Usage:
+        """See `ports.Meters.usage`."""
+        raise NotSupported(f"Measuring {sandbox_id} is not there yet.")
+
     # -- Dialer ------------------------------------------------------------------------------------------------------------------
 
     async def connect(self, sandbox_id: str, port: int) -> socket.socket:
@@ -337,8 +348,9 @@ class ProcessBackend:
     def _expect(self, spec: SandboxSpec) -> _Known:
         if spec.sandbox_id in self._known:
             raise BackendUnavailable(f"There is a sandbox {spec.sandbox_id} already.")
-        waits = spec.ready_port is not None or spec.sandbox_id.startswith("check-")
-        known = _Known(requests.subject(spec), heard=asyncio.get_running_loop().create_future() if waits else None)
+        subject = requests.subject(spec)
+        waits = requests.told_when_ready(subject) or spec.sandbox_id.startswith("check-")
+        known = _Known(subject, heard=asyncio.get_running_loop().create_future() if waits else None)
         self._known[spec.sandbox_id] = known
         return known
 

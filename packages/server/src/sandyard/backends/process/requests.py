@@ -33,14 +33,21 @@ def start(spec: SandboxSpec, isolation: Literal["full", "none"], directory: Path
         "command": [plan.relocated(word, places) for word in spec.command],
         "cwd": plan.relocated(spec.cwd, places),
         "env": {name: plan.relocated(value, places) for name, value in spec.env.items()},
-        "ready_port": spec.ready_port,
+        "ready_port": spec.ready_port if spec.command else None,
     }
     return fields, json.dumps(config).encode()
 
 
 def subject(spec: SandboxSpec) -> str:
-    """Return what a sandbox runs, for sentences."""
+    """Return what a sandbox runs, for sentences; a guest without a command says by itself when it listens."""
+    if not spec.command:
+        return "guest"
     return "command" if spec.ready_port is None else "agent"
+
+
+def told_when_ready(subject: str) -> bool:
+    """Whether such a sandbox is started only when something listens in it."""
+    return subject != "command"
 
 
 def isolation(fields: Mapping[str, Any]) -> Isolation:
