@@ -67,7 +67,7 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
                 f"The database {path} was written by a newer sandyard (schema {version}, this program knows {newest}). "
                 "Start that version, or choose another data directory."
             )
-        for number in range(version + 1, newest + 1):
+        for number in sorted(number for number in scripts if number > version):
             for statement in _statements(scripts[number]):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {newest}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.templates import BuildState
 from sandyard.store.connection import MEMORY, connect, migrate
+from sandyard.store.gateway import SqliteJobs, SqlitePrefabs
 from sandyard.store.rows import BUILDS, KEYS, LOG_LINES, SANDBOXES, TEMPLATES
 from sandyard.store.worker import Worker
 
@@ -166,6 +167,8 @@ class SqliteStore:
         self.builds = SqliteBuilds(writer, reader)
         self.logs = SqliteLogs(writer, reader)
         self.keys = SqliteKeys(writer, reader)
+        self.prefabs = SqlitePrefabs(writer, reader)
+        self.jobs = SqliteJobs(writer, reader)
 
     @classmethod
     async def open(cls, path: Path | str) -> SqliteStore:
