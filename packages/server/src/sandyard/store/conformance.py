@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sandyard.domain.errors import RowConflict
 from sandyard.domain.keys import ApiKey
 from sandyard.domain.sandboxes import Isolation, Sandbox, SandboxState
-from sandyard.domain.templates import Build, BuildState, LogLine, Template
+from sandyard.domain.templates import Build, BuildKind, BuildState, LogLine, Recipe, Step, System, Template
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,6 +80,19 @@ async def a_sandbox_comes_back_as_it_was(store: Store) -> None:
         await store.sandboxes.add(sandbox)
         assert await store.sandboxes.get(sandbox.id) == sandbox
     assert await store.sandboxes.get("unknown") is None
+
+
+@_case
+async def a_build_by_steps_comes_back_as_it_was(store: Store) -> None:
+    await store.templates.add_template(a_template(0, public=True))
+    assert await store.templates.get_template("t0") == a_template(0, public=True)
+    draft = a_build(0, kind=BuildKind.STEPS, package="", system=System(cpu_count=2, memory_mb=512))
+    await store.builds.add(draft)
+    assert await store.builds.get("b0") == draft
+    steps = (Step(type="RUN", args=("echo \U0001f600", "")), Step(type="COPY", args=("a", "b", "", ""), files_hash="f" * 64, force=True))
+    recipe = Recipe(from_image="debian:12", steps=steps, start_cmd="serve", ready_cmd="ls", force=True)
+    system = System(image="sha256:0", saved=True, env={"A": "ü"}, user="root", workdir="/app", start_cmd="serve", ready_cmd="ls")
+    assert await store.builds.change("b0", ["pending"], recipe=recipe, system=system) == replace(draft, recipe=recipe, system=system)
 
 
 @_case

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sandyard.domain.keys import ApiKey
 from sandyard.domain.sandboxes import Isolation, Sandbox, SandboxState
-from sandyard.domain.templates import Build, BuildState, LogLine, Template
+from sandyard.domain.templates import Build, BuildKind, BuildState, LogLine, Recipe, Step, System, Template
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,7 +77,7 @@ def encode(value: object) -> object:
     match value:
         case Enum():
             return value.value
-        case Isolation():
+        case Isolation() | Recipe() | System():
             return json.dumps(asdict(value))
         case Mapping() | tuple() | list():
             return json.dumps(value)
@@ -98,8 +98,32 @@ def _isolation(text: str | None) -> Isolation | None:
     return Isolation(**values)
 
 
+def _recipe(text: str | None) -> Recipe | None:
+    if text is None:
+        return None
+    values: dict[str, Any] = json.loads(text)
+    steps = tuple(Step(**step | {"args": tuple(step["args"])}) for step in values.pop("steps"))
+    return Recipe(**values, steps=steps)
+
+
+def _system(text: str) -> System:
+    return System(**json.loads(text))
+
+
 SANDBOXES = Table("sandboxes", Sandbox, {"state": SandboxState, "public": bool, "metadata": json.loads, "isolation": _isolation})
-TEMPLATES = Table("templates", Template)
-BUILDS = Table("builds", Build, {"state": BuildState, "manifest": json.loads, "tags": _texts, "dependencies": _texts})
+TEMPLATES = Table("templates", Template, {"public": bool})
+BUILDS = Table(
+    "builds",
+    Build,
+    {
+        "state": BuildState,
+        "manifest": json.loads,
+        "tags": _texts,
+        "dependencies": _texts,
+        "kind": BuildKind,
+        "recipe": _recipe,
+        "system": _system,
+    },
+)
 LOG_LINES = Table("log_lines", LogLine)
 KEYS = Table("api_keys", ApiKey)
