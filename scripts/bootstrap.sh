@@ -1,5 +1,5 @@
 # Sourced by the scripts beside it. Finds a Python, gets uv, installs the locked dependencies into .venv.
-# Everything that it makes lies in the checkout: .venv and .bootstrap.
+# Everything that it makes lies in the checkout: .venv, .venv-agentscope and .bootstrap.
 #
 # Afterwards: $root is the checkout and the current directory, $bin is .venv/bin, $uv is the uv that was used.
 
@@ -42,4 +42,11 @@ install() {
     "$uv" sync --frozen --inexact --quiet "$@" ||
         stop "The dependencies could not be installed; uv's message stands above. They come from the package index (pypi.org)."
     unset UV_PYTHON
+}
+
+# AgentScope apps have a lock and an environment of their own; packages/agentscope/pyproject.toml says why. After install.
+install_agentscope() {
+    UV_PROJECT_ENVIRONMENT="$root/.venv-agentscope" UV_PYTHON="$bin/python" \
+        "$uv" sync --project packages/agentscope --frozen --inexact --quiet --all-extras ||
+        stop "AgentScope could not be installed; uv's message stands above. It comes from the package index (pypi.org)."
 }
