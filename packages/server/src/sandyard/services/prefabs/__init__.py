@@ -1,0 +1,1 @@
+"""Prefabs: their registry, and the calls of their functions."""

@@ -1,0 +1,1 @@
+"""The secrets that callers keep for the functions they call."""
