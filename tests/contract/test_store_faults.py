@@ -87,7 +87,7 @@ async def test_a_read_only_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "sandyard.db"
     await (await SqliteStore.open(path)).close()
     path.chmod(0o400)
-    with pytest.raises(StoreUnavailable, match="Permission denied"):
+    with pytest.raises(StoreUnavailable, match="cannot be written; check the owner and the mode"):
         await SqliteStore.open(path)
 
 

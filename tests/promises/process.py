@@ -12,6 +12,11 @@ PROMISES = [
     ("process.neighbours", "issue 2 §6", "Whatever a sandbox does to itself, its neighbours go on."),
     ("process.descriptors", "issue 2 §3", "The agent inherits no descriptor but its three."),
     ("process.limits", "issue 2 §3", "Memory and processes are limited where cgroups allow it."),
+    (
+        "process.limits_inside",
+        "issue 2 §3",
+        "Where an ordinary user has no control group, the number of a sandbox's processes is limited all the same, for each alone.",
+    ),
     ("process.private_home", "issue 2 §3", "Interpreter, data directory and mounts may lie under a home directory of mode 0700."),
     ("process.ordinary_user", "issue 2 §3", "It works as an ordinary user, and the sandbox's info says what is weaker."),
     (

@@ -44,7 +44,9 @@ async def test_what_is_weaker_is_said(tmp_path: Path) -> None:
     assert isolation.seccomp
     assert isolation.disk_limit
     assert any("share the user id" in note for note in isolation.notes)
-    assert ("memory" in isolation.limits) != any("Not limited: memory" in note for note in isolation.notes)
+    for limit in ("memory", "cpu", "processes"):
+        said = any("Not limited" in note and limit in note for note in isolation.notes)
+        assert (limit in isolation.limits) != said
 
 
 @pytest.mark.promise("process.ordinary_user")

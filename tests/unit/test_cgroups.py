@@ -65,8 +65,8 @@ def test_containers(root: str, membership: str, own: str) -> None:
 def test_a_host_without_cgroups_is_said_to_limit_nothing() -> None:
     found = Cgroups("none", [])
     assert (found.enforced, found.can_freeze, found.sandbox_ids()) == ((), False, set())
-    assert any("Not limited: memory, cpu, processes" in note for note in found.notes)
-    assert any("pause" in note for note in found.notes)
+    assert any("Not limited: memory, cpu, processes" in note for note in found.explain())
+    assert any("pause" in note for note in found.explain())
     group = found.create("a", Limits())
     assert (group.enter_paths, group.kill(), group.remove(), group.oom_kills(), group.memory_bytes()) == ((), True, True, 0, None)
     with pytest.raises(OSError, match="no control group"):
@@ -146,7 +146,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 def needs(cgroups: Cgroups, *limits: str, freeze: bool = False) -> None:
     if not set(limits) <= set(cgroups.enforced) or (freeze and not cgroups.can_freeze):
-        pytest.skip("this machine lets us use no control group for that: " + " ".join(cgroups.notes))
+        pytest.skip("this machine lets us use no control group for that: " + " ".join(cgroups.explain()))
 
 
 @pytest.mark.promise("cgroups.limits")
@@ -258,6 +258,6 @@ def test_groups_are_listed_adopted_and_removed(cgroups: Cgroups) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_an_ordinary_user_is_told_what_is_not_limited() -> None:
     code = "import os\nfrom sandyard.backends.process.cgroups import Cgroups\nos.setresuid(65534, 65534, 65534)\n"
-    code += "c = Cgroups.discover('nobody')\nprint(c.enforced, c.can_freeze, *c.notes)"
+    code += "c = Cgroups.discover('nobody')\nprint(c.enforced, c.can_freeze, *c.explain())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.startswith("() False Not limited: memory, cpu, processes (an ordinary user needs a delegated control group")

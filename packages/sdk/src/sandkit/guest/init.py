@@ -17,7 +17,7 @@ import time
 from sandkit.guest.light import decode, make_undumpable, signal
 from sandkit.guest.output import CHUNK, Writer
 from sandkit.guest.port import Port, listens
-from sandkit.guest.processes import Expendable, kill_others, spawn
+from sandkit.guest.processes import Expendable, kill_others, limit_processes, spawn
 
 CONFIG_FD, OUTPUT_FD, STATUS_FD = 3, 4, 5
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL, where the configuration names no `grace`
@@ -27,7 +27,10 @@ _LEFT_OVER = 1024 * 1024  # the most bytes that a pipe holds
 
 
 class Config:
-    """What the keeper asks for: `command`, `cwd`, `env`, `ready_port` (None: nothing to wait for) and `grace` in seconds."""
+    """What the keeper asks for: `command`, `cwd`, `env`, `ready_port` (None: nothing to wait for) and `grace` in seconds.
+
+    `processes` is how many this sandbox may have, us included, where it is ours to hold it to that; None where something else does.
+    """
 
     def __init__(self, text: str) -> None:
         """Raises ValueError, KeyError, TypeError or AttributeError if `text` is no configuration."""
@@ -37,6 +40,7 @@ class Config:
         self.cwd = str(found["cwd"])
         self.ready_port: int | None = found.get("ready_port")
         self.grace = float(found.get("grace", GRACE))
+        self.processes: int | None = found.get("processes")
 
 
 def main() -> int:
@@ -111,6 +115,8 @@ class Guest:
 
     def _start(self, pipe: int) -> int:
         """Start the command, when nothing of ours is open to it any more."""
+        if self._config.processes is not None:
+            limit_processes(self._config.processes)
         with Expendable():
             make_undumpable()
             os.chdir(self._config.cwd)

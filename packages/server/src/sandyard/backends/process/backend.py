@@ -213,7 +213,9 @@ class ProcessBackend:
 
     async def _launch(self, spec: SandboxSpec) -> tuple[Isolation, int | None]:
         """Have the keeper start it; return when its first process exists, with the listener of its way out unless it has ended since."""
-        fields, config = requests.start(spec, self._isolation, self._output_path(spec.sandbox_id).parent)
+        keeper = await self._present()
+        directory = self._output_path(spec.sandbox_id).parent
+        fields, config = requests.start(spec, self._isolation, directory, limits_inside=keeper.limits_inside)
         file = protocol.memory_file("config", config)
         try:
             reply, fds = await self._call("start", (file,), retry=False, **fields)

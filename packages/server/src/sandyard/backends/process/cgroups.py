@@ -26,13 +26,12 @@ _PERIOD = 100_000  # microseconds; the kernel's default
 
 
 class Cgroups:
-    """The groups of one data directory. `enforced` and `can_freeze` say what really works; `notes` why the rest does not."""
+    """The groups of one data directory. `enforced` and `can_freeze` say what really works; `explain` why the rest does not."""
 
     def __init__(self, scope: str, found: list[Hierarchy]) -> None:
         self.scope = scope
         self._name = f"sandyard-{scope}"
         self._parents: dict[str, Path] = {}  # controller → our parent group that has it
-        self.notes: tuple[str, ...] = ()
         unified = next((h for h in found if h.version == 2), None)
         for hierarchy in found:
             for controller in sorted(hierarchy.controllers & _WORDS.keys()):
@@ -42,7 +41,6 @@ class Cgroups:
         freezer = next((h for h in found if "freezer" in h.controllers), None)
         if freezer is not None and "unified" not in self._parents:
             self._adopt_v1("freezer", freezer.own / self._name)
-        self.notes = tuple(self._explain())
 
     @classmethod
     def discover(cls, scope: str) -> Cgroups:
@@ -116,8 +114,12 @@ class Cgroups:
             if (parent / "cgroup.freeze").exists():
                 self._parents["unified"] = parent
 
-    def _explain(self) -> Iterator[str]:
-        missing = [word for controller, word in _WORDS.items() if controller not in self._parents]
+    def explain(self, otherwise: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return sentences for people on what does not work here. `otherwise`: the limits that something else holds."""
+        return tuple(self._sentences(otherwise))
+
+    def _sentences(self, otherwise: tuple[str, ...]) -> Iterator[str]:
+        missing = [word for word in _WORDS.values() if word not in (*self.enforced, *otherwise)]
         if missing:
             user = "an ordinary user needs a delegated control group for that"
             yield f"Not limited: {', '.join(missing)} ({user if os.geteuid() else 'the host lets us make no control group for that'})."

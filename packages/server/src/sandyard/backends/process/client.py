@@ -31,7 +31,7 @@ _SOURCES = ":".join(sorted({str(Path(package.__file__ or "").resolve().parent.pa
 class KeeperClient:
     """One connection to the keeper of a data directory; `lost` is called once when it breaks, unless `close` did that.
 
-    `on_event` hears each event as it arrives.
+    `on_event` hears each event as it arrives. `limits_inside`: the guests have to limit their processes themselves.
     """
 
     def __init__(self, sock: socket.socket, on_event: Callable[[protocol.Message], None], lost: Callable[[], None]) -> None:
@@ -42,6 +42,7 @@ class KeeperClient:
         self._waiting: dict[int, asyncio.Future[tuple[protocol.Message, list[int]]]] = {}
         self._loop = asyncio.get_running_loop()
         self.pid = 0
+        self.limits_inside = False
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     @property
@@ -169,6 +170,7 @@ async def connect(data_dir: Path, isolation: str, on_event: Callable[[protocol.M
         try:
             reply, _ = await client.call("hello")
             client.pid = reply["pid"]
+            client.limits_inside = reply.get("limits_inside", False)  # a keeper of an earlier version says nothing of it
         except BackendUnavailable:
             client.close()
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _IP_FREEBIND = 15
 _TCP = 6  # asyncio sets TCP_NODELAY only on sockets that name their protocol
 _BACKLOG = 128
-_CAP_SYS_ADMIN = 21
+_COUNTED_BY_NAMESPACE = (5, 14)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class Host:
     """The keeper's own network namespace: the place to come back to."""
     user_namespace: bool
     filter: bytes
+    limits_inside: bool = False
+    """Whether a sandbox's guest has to limit its processes, and can: where no control group does and no uid is its own."""
 
     @classmethod
     def of(cls, data_dir: Path, *, isolation: str) -> Host:
@@ -45,6 +48,7 @@ class Host:
         first_uid = uids.block(data_dir, {record.uid for record in _living(sandboxes) if record.uid is not None})
         cgroups = Cgroups.discover(f"{uids.number(data_dir):08x}")
         own_uids = isolation == "full" and os.geteuid() == 0 and _are_mapped(first_uid)
+        limits_inside = isolation == "full" and not own_uids and "processes" not in cgroups.enforced and _counts_by_namespace()
         user_namespace = isolation == "full" and not (own_uids and _may_administer())
         if user_namespace:
             _enter_user_namespace(sandboxes, first_uid if own_uids else None)
@@ -55,6 +59,7 @@ class Host:
             network=os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC),
             user_namespace=user_namespace,
             filter=seccomp.program(),
+            limits_inside=limits_inside,
         )
 
     def socket_in(self, network: int) -> socket.socket:
@@ -94,10 +99,27 @@ def _are_mapped(first_uid: int) -> bool:
     return False
 
 
+def _counts_by_namespace() -> bool:
+    """Whether the kernel holds our processes to RLIMIT_NPROC, and counts each user namespace's alone: Linux 5.14, and never root's."""
+    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    ranges = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    is_root = any(start <= os.geteuid() < start + count and outside + os.geteuid() - start == 0 for start, outside, count in ranges)
+    return release >= _COUNTED_BY_NAMESPACE and not is_root
+
+
 def _may_administer() -> bool:
-    status = Path("/proc/self/status").read_text()
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
+    """Whether we are root of the machine, and could come back into its network from a sandbox's: without effect, but tried.
+
+    Root of a user namespace only, even of one that maps every id, could not.
+    """
+    network = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(network, syscalls.NEWNET)
+    except PermissionError:
+        return False
+    finally:
+        os.close(network)
+    return True
 
 
 def _enter_user_namespace(sandboxes: Path, first_uid: int | None) -> None:

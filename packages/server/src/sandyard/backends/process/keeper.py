@@ -206,7 +206,7 @@ class Keeper:
         for sandbox in self._sandboxes.values():
             if sandbox.ended:
                 self._tell_end(sandbox)
-        return {"pid": os.getpid()}
+        return {"pid": os.getpid(), "limits_inside": self._around.host.limits_inside}
 
     def op_start(self, request: Request) -> None:
         sandbox_id = request.fields["sandbox"]

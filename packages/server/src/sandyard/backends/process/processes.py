@@ -139,21 +139,27 @@ def signal_all(first: int, number: int) -> None:
     signal.pidfd_send_signal(first, number)
 
 
-def wait_until_stopped(first: int, seconds: float) -> None:
+def wait_until_stopped(first: int, pidfd: int, seconds: float) -> None:
     """Return when every process of the sandbox stands still; the sandbox's own /proc lists them, and it cannot change that.
 
     Raises:
+        ProcessLookupError: its first process, which is held by `pidfd`, has ended.
         TimeoutError: one still runs.
     """
     deadline = time.monotonic() + seconds
     while not _all_stopped(f"/proc/{first}/root/proc"):
+        if wait(pidfd, 0.0005):
+            raise ProcessLookupError(first)
         if time.monotonic() > deadline:
             raise TimeoutError(f"not every process stood still within {seconds:g} s")
-        time.sleep(0.0005)
 
 
 def _all_stopped(proc: str) -> bool:
-    for entry in os.scandir(proc):
+    try:
+        entries = list(os.scandir(proc))
+    except OSError:  # the first process is dying: its root is out of reach before its pidfd tells
+        return False
+    for entry in entries:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):  # it has just ended
                 state = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[0]

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from sandyard.domain.specs import SandboxSpec
 
 
-def start(spec: SandboxSpec, isolation: Literal["full", "none"], directory: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the fields of the keeper's `start`, and the guest's configuration, which may hold secrets and goes past the keeper."""
+def start(
+    spec: SandboxSpec, isolation: Literal["full", "none"], directory: Path, *, limits_inside: bool = False
+) -> tuple[dict[str, Any], bytes]:
+    """Return the fields of the keeper's `start`, and the guest's configuration, which may hold secrets and goes past the keeper.
+
+    `limits_inside`: the guest has to limit the number of processes.
+    """
     planned, places = (plan.full(spec), {}) if isolation == "full" else plan.bare(spec, directory)
     fields: dict[str, Any] = {
         "sandbox": spec.sandbox_id,
@@ -34,6 +39,7 @@ def start(spec: SandboxSpec, isolation: Literal["full", "none"], directory: Path
         "cwd": plan.relocated(spec.cwd, places),
         "env": {name: plan.relocated(value, places) for name, value in spec.env.items()},
         "ready_port": spec.ready_port if spec.command else None,
+        **({"processes": spec.limits.processes} if limits_inside else {}),
     }
     return fields, json.dumps(config).encode()
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NAMESPACES = ("user", "pid", "mount", "net", "ipc", "uts", "cgroup")
 _ERRORS_SIZE = 16 * 1024
 _KILL_PATIENCE = 5.0
+_DYING = 0.1
+"""Seconds within which the pidfd tells of a death because of which something in /proc is out of reach."""
 _STATUSES = range(256)
 """What an exit code or a signal can be; the guest is believed no other."""
 _NO_PAUSE = "Without isolation and control groups it cannot be paused."
@@ -178,9 +180,8 @@ class Sandbox:
             return
         if self._first is None:
             return
-        self._hold(pid)
-        if self._network is not None and self.listener is None:
-            self.kill(f"its way out cannot be made: something else listens on port {PROXY_PORT}")
+        if trouble := self._hold(pid):
+            self.kill(f"its way out cannot be made: {trouble}")
         self.record = self.record.evolve(first=pid, first_started=started, isolation=self._achieved())
         try:
             self.record.write(self.directory)
@@ -191,16 +192,22 @@ class Sandbox:
         else:
             self._around.owner.on_started(self)
 
-    def _hold(self, pid: int) -> None:
+    def _hold(self, pid: int) -> str:
+        """Watch the first process and listen for its way out; return why that cannot be done. Its death is no reason."""
         assert self._first is not None
         self._around.loop.watch(self._first, self._on_first)
-        with contextlib.suppress(OSError):
+        try:
             network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            if processes.wait(self._first, 0):  # it has died, and the number may be another's by now
+            if processes.wait(self._first, 0):  # the number may be another's by now
                 os.close(network)
-                return
+                return ""
             self._network = network
             self.listener = self._around.host.listener_in(self._network, PROXY_PORT)
+        except OSError as error:
+            if processes.wait(self._first, _DYING):
+                return ""
+            return f"something else listens on port {PROXY_PORT}" if error.errno == errno.EADDRINUSE else str(error)
+        return ""
 
     def _on_status(self, message: Mapping[str, Any]) -> None:
         match message.get("event"):
@@ -252,7 +259,7 @@ class Sandbox:
         else:
             processes.signal_all(self._first, signal.SIGSTOP if frozen else signal.SIGCONT)
             if frozen:
-                processes.wait_until_stopped(self.record.first, 2.0)
+                processes.wait_until_stopped(self.record.first, self._first, 2.0)
             self.record = self.record.evolve(stopped=frozen)
             self.record.write(self.directory)
 
@@ -357,15 +364,16 @@ class Sandbox:
             notes = (_BARE, *(() if freezes else (_NO_PAUSE,)), *self._notes)
             return {"user": "none", "limits": host.cgroups.enforced, "freeze": "cgroup" if freezes else "signals", "notes": notes}
         own = self.record.uid is not None
+        by_rlimit = ("processes",) if own or host.limits_inside else ()
         shared = "All sandboxes share the user id of the one who runs the server: they are parted by namespaces only."
         return {
             "user": "own" if own else "shared",
             "namespaces": NAMESPACES,
             "seccomp": True,
-            "limits": host.cgroups.enforced,
+            "limits": tuple(dict.fromkeys((*host.cgroups.enforced, *by_rlimit))),
             "disk_limit": True,
             "freeze": "cgroup" if freezes else "signals",
-            "notes": (*(() if own else (shared,)), *host.cgroups.notes, *self._notes),
+            "notes": (*(() if own else (shared,)), *host.cgroups.explain(by_rlimit), *self._notes),
         }
 
 
