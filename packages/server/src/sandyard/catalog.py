@@ -24,6 +24,14 @@ class Route:
     state: SandboxState
     access_token: str
     public: bool = False
+    traffic_token: str = ""
+    """Admits to every port but the guest's; empty for a public one."""
+    auto_resume: bool = False
+    """Traffic to it resumes it when it is paused (`services.lifecycle.Lifecycle.wake`)."""
+    mask_request_host: str = ""
+    """The Host that it reads in place of the caller's; `${PORT}` in it stands for the port that is asked for."""
+    https_ports: tuple[int, ...] = ()
+    """Ports on which it speaks TLS itself."""
     reason: str = ""
     exit_code: int | None = None
     output: str = ""

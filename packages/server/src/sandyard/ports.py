@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from sandyard.domain.calls import Job, JobEvent
     from sandyard.domain.keys import ApiKey
     from sandyard.domain.prefabs import Prefab, PrefabVersion
-    from sandyard.domain.sandboxes import Sandbox
-    from sandyard.domain.specs import Exited, Found, SandboxSpec, Saved, Started, Usage
-    from sandyard.domain.templates import Build, LogLine, Template
+    from sandyard.domain.sandboxes import Sandbox, SandboxEvent
+    from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
+    from sandyard.domain.templates import Build, LogLine, Tag, Template
 
 
 class Backend(Protocol):
@@ -125,6 +125,18 @@ class Meters(Protocol):
         ...
 
 
+class EgressControl(Protocol):
+    """Says anew what living sandboxes may reach."""
+
+    def change(self, sandbox_id: str, policy: EgressPolicy) -> None:
+        """Let `policy` hold from now on; connections to what it refuses are cut. No error if the sandbox is unknown.
+
+        Raises:
+            ValueError: an entry of the policy is malformed; the old one holds.
+        """
+        ...
+
+
 class Clock(Protocol):
     """Time as the domain sees it."""
 
@@ -147,13 +159,51 @@ class SandboxRows(Protocol):
     async def by_idempotency_key(self, owner: str, key: str) -> Sandbox | None: ...
 
     async def list(
-        self, *, owner: str | None = None, states: Sequence[str] = (), limit: int = 1000, after: str | None = None
+        self,
+        *,
+        owner: str | None = None,
+        states: Sequence[str] = (),
+        limit: int = 1000,
+        after: str | None = None,
+        oldest_first: bool = False,
+        since: float | None = None,
+        template_ids: Sequence[str] | None = None,
     ) -> Sequence[Sandbox]:
-        """Newest first; `after` is the id of the last row of the page before."""
+        """Newest first, or oldest; `after` is the id of the last row of the page before.
+
+        `since` leaves out what was created before (Unix seconds), `template_ids` what is of other templates (nothing is of none).
+        """
+        ...
+
+    async def restored(self, state_id: str) -> int:
+        """Return how many sandboxes that are not final started from, or consist of, that saved state."""
         ...
 
     async def forget(self, before: float) -> int:
         """Delete the rows that are final and whose `ends_at` lies before `before` (Unix seconds); return how many."""
+        ...
+
+
+class EventRows(Protocol):
+    """Rows of what happened to sandboxes."""
+
+    async def add(self, event: SandboxEvent) -> None: ...
+
+    async def list(
+        self,
+        owner: str,
+        *,
+        sandbox_id: str | None = None,
+        types: Sequence[str] = (),
+        limit: int = 100,
+        offset: int = 0,
+        oldest_first: bool = False,
+    ) -> Sequence[SandboxEvent]:
+        """Newest first, or oldest."""
+        ...
+
+    async def forget(self, before: float) -> int:
+        """Delete what happened before (Unix seconds); return how many."""
         ...
 
 
@@ -169,6 +219,10 @@ class TemplateRows(Protocol):
     async def find_template(self, owner: str, name: str) -> Template | None: ...
 
     async def list_templates(self, owner: str) -> Sequence[Template]: ...
+
+    async def publish(self, template_id: str, *, public: bool) -> Template | None:
+        """Set whether every owner may use it; return the new row."""
+        ...
 
     async def delete_template(self, template_id: str) -> None: ...
 
@@ -187,6 +241,20 @@ class BuildRows(Protocol):
     async def list(self, *, template_id: str | None = None, states: Sequence[str] = ()) -> Sequence[Build]: ...
 
     async def tagged(self, template_id: str, tag: str) -> Build | None: ...
+
+    async def tags(self, template_id: str) -> Sequence[Tag]:
+        """Newest first."""
+        ...
+
+    async def tag(self, build_id: str, tags: Sequence[str], at: float) -> None:
+        """Let tags of its template point at a build. No error if it is unknown."""
+        ...
+
+    async def untag(self, template_id: str, tags: Sequence[str]) -> None: ...
+
+    async def delete(self, build_id: str) -> None:
+        """Delete a build with its tags and log. No error if it is unknown."""
+        ...
 
 
 class LogRows(Protocol):
@@ -282,6 +350,8 @@ class Store(Protocol):
 
     @property
     def sandboxes(self) -> SandboxRows: ...
+    @property
+    def events(self) -> EventRows: ...
     @property
     def templates(self) -> TemplateRows: ...
     @property

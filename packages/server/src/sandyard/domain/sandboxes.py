@@ -56,8 +56,24 @@ class Isolation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What its owner says about a sandbox's ways: out of it (`EgressPolicy` has the entries) and in (`catalog.Route`)."""
+
+    internet: bool = True
+    allow_out: tuple[str, ...] = ()
+    deny_out: tuple[str, ...] = ()
+    mask_request_host: str = ""
+    https_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """A row. Times are Unix seconds. The access token is not here: it is derived from the id (`services.tokens`)."""
+    """A row. Times are Unix seconds. The tokens are not here: they are derived from the id (`services.tokens`).
+
+    `timeout` is what it lives in seconds when it is resumed by itself. `restore` names the saved state (`services.states`) that it
+    starts from; while it is `paused`, `saved` says that it has no processes and this state is all there is of it. `env` are the
+    owner's variables, kept for starting it again and forgotten when it ends. `origin` is the sandbox whose state it began with.
+    """
 
     id: str
     owner: str
@@ -75,3 +91,26 @@ class Sandbox:
     output: str = ""
     """The last lines that the agent printed, kept when it failed."""
     idempotency_key: str | None = None
+    timeout: float = 300.0
+    auto_resume: bool = False
+    keep_memory: bool = True
+    """Whether the pause at the end of its time keeps its processes."""
+    network: Network = field(default_factory=Network)
+    env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    restore: str = ""
+    saved: bool = False
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxEvent:
+    """Something that happened to a sandbox, as it is told. `id` is unique; `type` is a word of E2B's ("created", "paused", …)."""
+
+    id: str
+    sandbox_id: str
+    owner: str
+    template_id: str
+    build_id: str
+    type: str
+    at: float
+    data: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -48,12 +48,16 @@ class Limits:
 class EgressPolicy:
     """Which names a sandbox may reach. An entry is `host`, `host:port`, `*.domain[:port]`, an address or a network in CIDR form.
 
-    `deny` beats `allow`; `allow` beats the built-in refusal of private addresses; `public` admits every public name.
+    `deny` beats `allow`; `allow` beats the built-in refusal of private addresses; `public` admits every public name: that is the
+    operator's part. The sandbox's owner can only narrow it: what stands in `owner_deny` is refused unless it stands in
+    `owner_allow` (E2B's order). A network that ends in `/0` means every destination.
     """
 
     public: bool = True
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    owner_allow: tuple[str, ...] = ()
+    owner_deny: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

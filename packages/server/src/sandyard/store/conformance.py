@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandyard.domain.errors import RowConflict
 from sandyard.domain.keys import ApiKey
-from sandyard.domain.sandboxes import Isolation, Sandbox, SandboxState
+from sandyard.domain.sandboxes import Isolation, Network, Sandbox, SandboxEvent, SandboxState
 from sandyard.domain.templates import Build, BuildKind, BuildState, LogLine, Recipe, Step, System, Template
 
 if TYPE_CHECKING:
@@ -75,6 +75,14 @@ async def a_sandbox_comes_back_as_it_was(store: Store) -> None:
         exit_code=-9,
         output="line\nline \x00 \U0001f600",
         idempotency_key="key",
+        timeout=7.5,
+        auto_resume=True,
+        keep_memory=False,
+        network=Network(internet=False, allow_out=("a.test",), deny_out=("0.0.0.0/0",), mask_request_host="h", https_ports=(8443,)),
+        env={"A": "b"},
+        restore="state",
+        saved=True,
+        origin="s9",
     )
     for sandbox in (plain, full):
         await store.sandboxes.add(sandbox)
@@ -93,6 +101,33 @@ async def a_build_by_steps_comes_back_as_it_was(store: Store) -> None:
     recipe = Recipe(from_image="debian:12", steps=steps, start_cmd="serve", ready_cmd="ls", force=True)
     system = System(image="sha256:0", saved=True, env={"A": "ü"}, user="root", workdir="/app", start_cmd="serve", ready_cmd="ls")
     assert await store.builds.change("b0", ["pending"], recipe=recipe, system=system) == replace(draft, recipe=recipe, system=system)
+
+
+@_case
+async def tags_are_moved_and_removed_by_hand(store: Store) -> None:
+    await store.templates.add_template(a_template(0))
+    for number in (0, 1):
+        await store.builds.add(a_build(number))
+    await store.builds.tag("b0", ["v1", "v2"], 5.0)
+    await store.builds.tag("b1", ["v2", "v3"], 6.0)
+    await store.builds.tag("unknown", ["v9"], 7.0)
+    assert [(tag.tag, tag.build_id, tag.created_at) for tag in await store.builds.tags("t0")] == [
+        ("v2", "b1", 6.0),
+        ("v3", "b1", 6.0),
+        ("v1", "b0", 5.0),
+    ]
+    await store.builds.untag("t0", ["v3", "v1", "none"])
+    assert await store.builds.tagged("t0", "v2") == a_build(1)
+    await store.builds.delete("b1")
+    assert await store.builds.tags("t0") == []
+    assert await store.builds.get("b0") == a_build(0)
+
+
+@_case
+async def a_template_is_made_public(store: Store) -> None:
+    await store.templates.add_template(a_template(0))
+    assert await store.templates.publish("t0", public=True) == a_template(0, public=True)
+    assert await store.templates.publish("unknown", public=True) is None
 
 
 @_case
@@ -172,6 +207,42 @@ async def sandboxes_are_listed_by_state(store: Store) -> None:
     wanted = [SandboxState.RUNNING, SandboxState.PAUSED]
     assert [row.state for row in await store.sandboxes.list(states=wanted)] == wanted[::-1]
     assert list(await store.sandboxes.list(states=wanted, owner="bob")) == []
+
+
+@_case
+async def sandboxes_are_listed_oldest_first_since_a_time_and_by_template(store: Store) -> None:
+    rows = [a_sandbox(number, template_id=f"t{number % 2}") for number in range(6)]
+    for row in rows:
+        await store.sandboxes.add(row)
+    assert list(await store.sandboxes.list(oldest_first=True, limit=2, after="s1")) == rows[2:4]
+    assert list(await store.sandboxes.list(since=rows[4].created_at)) == rows[:3:-1]
+    assert list(await store.sandboxes.list(template_ids=["t1", "other"], oldest_first=True)) == rows[1::2]
+    assert list(await store.sandboxes.list(template_ids=[])) == []
+
+
+@_case
+async def who_stands_on_a_saved_state_is_counted(store: Store) -> None:
+    for number, state in enumerate(SandboxState):
+        await store.sandboxes.add(a_sandbox(number, state=state, restore="one"))
+    assert await store.sandboxes.restored("one") == len([state for state in SandboxState if not state.final])
+    assert await store.sandboxes.restored("two") == 0
+
+
+@_case
+async def events_are_listed_and_forgotten(store: Store) -> None:
+    events = [
+        SandboxEvent(id=f"e{n}", sandbox_id=f"s{n % 2}", owner="ann", template_id="t", build_id="b", type=f"k{n % 3}", at=float(n // 2))
+        for n in range(6)
+    ]
+    for event in events:
+        await store.events.add(event)
+    assert list(await store.events.list("ann")) == events[::-1]
+    assert list(await store.events.list("ann", oldest_first=True, limit=2, offset=1)) == events[1:3]
+    assert list(await store.events.list("ann", sandbox_id="s1")) == events[5::-2]
+    assert list(await store.events.list("ann", types=["k0"])) == [events[3], events[0]]
+    assert list(await store.events.list("bob")) == []
+    assert await store.events.forget(1.0) == 2
+    assert list(await store.events.list("ann")) == events[:1:-1]
 
 
 @_case

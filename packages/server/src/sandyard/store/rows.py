@@ -9,8 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sandyard.domain.keys import ApiKey
-from sandyard.domain.sandboxes import Isolation, Sandbox, SandboxState
-from sandyard.domain.templates import Build, BuildKind, BuildState, LogLine, Recipe, Step, System, Template
+from sandyard.domain.sandboxes import Isolation, Network, Sandbox, SandboxState
+from sandyard.domain.templates import Build, BuildKind, BuildState, LogLine, Recipe, Step, System, Tag, Template
 
 if TYPE_CHECKING:
     import sqlite3
@@ -67,9 +67,14 @@ class Table(Generic[R]):
         if unknown or not changes:
             raise ValueError(f"{self.record.__name__} has no such fields to change: {sorted(unknown)}")
         sets = ", ".join(f"{column} = ?" for column in changes)
-        sql = f"UPDATE {self.name} SET {sets} WHERE id = ? AND state IN ({', '.join('?' * len(expected))})"  # noqa: S608 (our names)
+        sql = f"UPDATE {self.name} SET {sets} WHERE id = ? AND state IN ({places(expected)})"  # noqa: S608 (our names)
         cursor = connection.execute(sql, [*map(encode, changes.values()), id_, *map(str, expected)])
         return self.first(connection, "WHERE id = ?", (id_,)) if cursor.rowcount else None
+
+
+def places(values: Sequence[object]) -> str:
+    """Return as many parameter marks as there are values, for `IN (…)`."""
+    return ", ".join("?" * len(values))
 
 
 def encode(value: object) -> object:
@@ -77,7 +82,7 @@ def encode(value: object) -> object:
     match value:
         case Enum():
             return value.value
-        case Isolation() | Recipe() | System():
+        case Isolation() | Network() | Recipe() | System():
             return json.dumps(asdict(value))
         case Mapping() | tuple() | list():
             return json.dumps(value)
@@ -110,7 +115,28 @@ def _system(text: str) -> System:
     return System(**json.loads(text))
 
 
-SANDBOXES = Table("sandboxes", Sandbox, {"state": SandboxState, "public": bool, "metadata": json.loads, "isolation": _isolation})
+def _network(text: str) -> Network:
+    values: dict[str, Any] = json.loads(text)
+    for name in ("allow_out", "deny_out", "https_ports"):
+        values[name] = tuple(values.get(name, ()))
+    return Network(**values)
+
+
+SANDBOXES = Table(
+    "sandboxes",
+    Sandbox,
+    {
+        "state": SandboxState,
+        "public": bool,
+        "metadata": json.loads,
+        "isolation": _isolation,
+        "auto_resume": bool,
+        "keep_memory": bool,
+        "network": _network,
+        "env": json.loads,
+        "saved": bool,
+    },
+)
 TEMPLATES = Table("templates", Template, {"public": bool})
 BUILDS = Table(
     "builds",
@@ -125,5 +151,6 @@ BUILDS = Table(
         "system": _system,
     },
 )
+TAGS = Table("tags", Tag)
 LOG_LINES = Table("log_lines", LogLine)
 KEYS = Table("api_keys", ApiKey)

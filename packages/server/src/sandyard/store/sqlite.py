@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.templates import BuildState
 from sandyard.store.connection import MEMORY, connect, migrate
+from sandyard.store.events import SqliteEvents
 from sandyard.store.gateway import SqliteJobs, SqlitePrefabs
-from sandyard.store.rows import BUILDS, KEYS, LOG_LINES, SANDBOXES, TEMPLATES
+from sandyard.store.rows import BUILDS, KEYS, LOG_LINES, SANDBOXES, TAGS, TEMPLATES, places
 from sandyard.store.worker import Worker
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
     from sandyard.domain.keys import ApiKey
     from sandyard.domain.sandboxes import Sandbox
-    from sandyard.domain.templates import Build, LogLine, Template
+    from sandyard.domain.templates import Build, LogLine, Tag, Template
+
+
+_FINAL = tuple(state.value for state in SandboxState if state.final)
 
 
 class _Rows:
@@ -44,27 +48,40 @@ class SqliteSandboxes(_Rows):
         return await self._reader.do(lambda db: SANDBOXES.first(db, "WHERE owner = ? AND idempotency_key = ?", (owner, key)))
 
     async def list(
-        self, *, owner: str | None = None, states: Sequence[str] = (), limit: int = 1000, after: str | None = None
+        self,
+        *,
+        owner: str | None = None,
+        states: Sequence[str] = (),
+        limit: int = 1000,
+        after: str | None = None,
+        oldest_first: bool = False,
+        since: float | None = None,
+        template_ids: Sequence[str] | None = None,
     ) -> Sequence[Sandbox]:
-        conditions: list[str] = []
-        values: list[object] = []
+        order, beyond = ("ASC", ">") if oldest_first else ("DESC", "<")
+        wanted: list[tuple[str, Sequence[object]]] = []
         if owner is not None:
-            conditions.append("owner = ?")
-            values.append(owner)
+            wanted.append(("owner = ?", [owner]))
         if states:
-            conditions.append(f"state IN ({', '.join('?' * len(states))})")
-            values.extend(map(str, states))
+            wanted.append((f"state IN ({places(states)})", list(map(str, states))))
         if after is not None:
-            conditions.append("(created_at, rowid) < (SELECT created_at, rowid FROM sandboxes WHERE id = ?)")
-            values.append(after)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        rest = f"{where} ORDER BY created_at DESC, rowid DESC LIMIT ?"
+            wanted.append((f"(created_at, rowid) {beyond} (SELECT created_at, rowid FROM sandboxes WHERE id = ?)", [after]))  # noqa: S608 (a word)
+        if since is not None:
+            wanted.append(("created_at >= ?", [since]))
+        if template_ids is not None:
+            wanted.append((f"template_id IN ({places(template_ids)})", template_ids))
+        where = f"WHERE {' AND '.join(condition for condition, _ in wanted)}" if wanted else ""
+        values = [value for _, some in wanted for value in some]
+        rest = f"{where} ORDER BY created_at {order}, rowid {order} LIMIT ?"
         return await self._reader.do(lambda db: SANDBOXES.all(db, rest, [*values, limit]))
 
+    async def restored(self, state_id: str) -> int:
+        sql = f"SELECT count(*) FROM sandboxes WHERE restore = ? AND state NOT IN ({places(_FINAL)})"  # noqa: S608 (only places)
+        return await self._writer.do(lambda db: db.execute(sql, (state_id, *_FINAL)).fetchone()[0])
+
     async def forget(self, before: float) -> int:
-        final = [state.value for state in SandboxState if state.final]
-        sql = f"DELETE FROM sandboxes WHERE ends_at < ? AND state IN ({', '.join('?' * len(final))})"  # noqa: S608 (only places)
-        return await self._writer.do(lambda db: db.execute(sql, (before, *final)).rowcount)
+        sql = f"DELETE FROM sandboxes WHERE ends_at < ? AND state IN ({places(_FINAL)})"  # noqa: S608 (only places)
+        return await self._writer.do(lambda db: db.execute(sql, (before, *_FINAL)).rowcount)
 
 
 class SqliteTemplates(_Rows):
@@ -87,6 +104,13 @@ class SqliteTemplates(_Rows):
 
     async def list_templates(self, owner: str) -> Sequence[Template]:
         return await self._reader.do(lambda db: TEMPLATES.all(db, "WHERE owner = ? ORDER BY created_at DESC, rowid DESC", (owner,)))
+
+    async def publish(self, template_id: str, *, public: bool) -> Template | None:
+        def work(db: sqlite3.Connection) -> Template | None:
+            db.execute("UPDATE templates SET public = ? WHERE id = ?", (public, template_id))
+            return TEMPLATES.first(db, "WHERE id = ?", (template_id,))
+
+        return await self._writer.do(work)
 
     async def delete_template(self, template_id: str) -> None:
         await self._writer.do(lambda db: db.execute("DELETE FROM templates WHERE id = ?", (template_id,)).rowcount)
@@ -111,21 +135,45 @@ class SqliteBuilds(_Rows):
         return await self._writer.do(work)
 
     async def list(self, *, template_id: str | None = None, states: Sequence[str] = ()) -> Sequence[Build]:
-        places = ", ".join("?" * len(states))
-        rest = f"WHERE (? IS NULL OR template_id = ?) AND ({not states:d} OR state IN ({places})) ORDER BY created_at DESC, rowid DESC"
+        rest = (
+            f"WHERE (? IS NULL OR template_id = ?) AND ({not states:d} OR state IN ({places(states)})) ORDER BY created_at DESC, rowid DESC"
+        )
         return await self._reader.do(lambda db: BUILDS.all(db, rest, (template_id, template_id, *map(str, states))))
 
     async def tagged(self, template_id: str, tag: str) -> Build | None:
         rest = "JOIN tags ON tags.build_id = builds.id WHERE tags.template_id = ? AND tags.tag = ?"
         return await self._reader.do(lambda db: BUILDS.first(db, rest, (template_id, tag)))
 
+    async def tags(self, template_id: str) -> Sequence[Tag]:
+        rest = "WHERE template_id = ? ORDER BY created_at DESC, tag"
+        return await self._reader.do(lambda db: TAGS.all(db, rest, (template_id,)))
+
+    async def tag(self, build_id: str, tags: Sequence[str], at: float) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            build = BUILDS.first(db, "WHERE id = ?", (build_id,))
+            if build is not None:
+                _point(db, build, tags, at)
+
+        await self._writer.do(work)
+
+    async def untag(self, template_id: str, tags: Sequence[str]) -> None:
+        values = [(template_id, tag) for tag in tags]
+        await self._writer.do(lambda db: db.executemany("DELETE FROM tags WHERE template_id = ? AND tag = ?", values).rowcount)
+
+    async def delete(self, build_id: str) -> None:
+        await self._writer.do(lambda db: db.execute("DELETE FROM builds WHERE id = ?", (build_id,)).rowcount)
+
 
 def _publish(db: sqlite3.Connection, build: Build) -> None:
     """Move the build's tags to it and date its template."""
-    moved = [(build.template_id, tag, build.id) for tag in build.tags]
-    db.executemany("INSERT OR REPLACE INTO tags (template_id, tag, build_id) VALUES (?, ?, ?)", moved)
+    _point(db, build, build.tags, build.finished_at or build.created_at)
     if build.finished_at is not None:
         db.execute("UPDATE templates SET updated_at = ? WHERE id = ?", (build.finished_at, build.template_id))
+
+
+def _point(db: sqlite3.Connection, build: Build, tags: Sequence[str], at: float) -> None:
+    moved = [(build.template_id, tag, build.id, at) for tag in tags]
+    db.executemany("INSERT OR REPLACE INTO tags (template_id, tag, build_id, created_at) VALUES (?, ?, ?, ?)", moved)
 
 
 class SqliteLogs(_Rows):
@@ -163,6 +211,7 @@ class SqliteStore:
     def __init__(self, writer: Worker, reader: Worker) -> None:
         self._workers = (writer, reader)
         self.sandboxes = SqliteSandboxes(writer, reader)
+        self.events = SqliteEvents(writer, reader)
         self.templates = SqliteTemplates(writer, reader)
         self.builds = SqliteBuilds(writer, reader)
         self.logs = SqliteLogs(writer, reader)

@@ -5,3 +5,5 @@ ALTER TABLE builds ADD COLUMN kind TEXT NOT NULL DEFAULT 'agent' CHECK (kind IN 
 ALTER TABLE builds ADD COLUMN recipe TEXT;
 -- How a sandbox of it starts (JSON).
 ALTER TABLE builds ADD COLUMN system TEXT NOT NULL DEFAULT '{}';
+
+ALTER TABLE tags ADD COLUMN created_at REAL NOT NULL DEFAULT 0;
