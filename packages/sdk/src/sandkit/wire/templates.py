@@ -47,6 +47,11 @@ class TemplateInfo(Message):
     updated_at: datetime
     size: int | None = None
     build_time: float | None = None
+    build_count: int = 1
+    created_by: None = None
+    spawn_count: int = 0
+    """Not counted: E2B's clients ask for the field."""
+    last_spawned_at: datetime | None = None
     dependencies: list[str] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
@@ -77,3 +82,11 @@ class BuildStatus(Message):
     logs: list[str] = Field(default_factory=list)
     log_entries: list[BuildLogEntry] = Field(default_factory=list[BuildLogEntry])
     reason: BuildReason | None = None
+
+
+class TagInfo(Message):
+    """A movable tag of a template, of `GET /templates/{id}/tags`."""
+
+    tag: str
+    build_id: str = Field(alias="buildID")
+    created_at: datetime

@@ -12,6 +12,7 @@ import uv
 
 from sandyard.app.backends import WholeBackend, open_backend
 from sandyard.app.listening import ApiServer, api_server
+from sandyard.app.templates import TemplateParts, template_parts
 from sandyard.blobs.objects import ObjectBlobs
 from sandyard.catalog import Catalog
 from sandyard.egress.policy import read_entry
@@ -27,7 +28,6 @@ from sandyard.services.reconcile import Reconciler
 from sandyard.services.sandboxes import Sandboxes
 from sandyard.services.secrets_dir import create_once
 from sandyard.services.signatures import Signatures
-from sandyard.services.templates import Templates
 from sandyard.services.tokens import Tokens
 from sandyard.services.wakes import Wakes
 from sandyard.store.sqlite import SqliteStore
@@ -62,7 +62,7 @@ class Platform:
     reconciler: Reconciler
     admission: Admission
     exits: Exits
-    templates: Templates
+    templates: TemplateParts
     wakes: Wakes
     loops: tuple[Callable[[], Coroutine[object, object, None]], ...]
     api: ApiServer
@@ -117,7 +117,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, ingress: Ingress)
     deadlines = Deadlines(context.clock)
     admission = Admission(places=settings.max_sandboxes, starting=settings.max_starting, queue=settings.start_queue)
     lifecycle = Lifecycle(context, admission, deadlines)
-    templates = Templates(context, wakes)
+    templates = template_parts(context, wakes)
     builder = Builder(context, exits, wakes, Path(uv.find_uv_bin()))
     return Platform(
         settings=settings,
@@ -135,12 +135,14 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, ingress: Ingress)
     )
 
 
-def _parts(context: Context, keys: Keys, templates: Templates, lifecycle: Lifecycle) -> Parts:
+def _parts(context: Context, keys: Keys, templates: TemplateParts, lifecycle: Lifecycle) -> Parts:
     """Return what the control plane's routes are given."""
     return Parts(
         settings=context.settings,
-        sandboxes=Sandboxes(context, templates, lifecycle),
-        templates=templates,
+        sandboxes=Sandboxes(context, templates.templates, lifecycle),
+        templates=templates.templates,
+        deployments=templates.deployments,
+        build_logs=templates.build_logs,
         owner_of=keys.find,
         signatures=Signatures(keys, context.clock),
         check_entry=read_entry,

@@ -129,6 +129,15 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """A movable name of a build; `created_at` is when it came to point there."""
+
+    tag: str
+    build_id: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """One line of a build's log; `number` counts from 0 within the build."""
 

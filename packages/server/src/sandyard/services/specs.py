@@ -1,4 +1,4 @@
-"""What is asked of the back end for a session: pure composition of a `SandboxSpec` from a build and what the caller wished."""
+"""What is asked of the back end for a sandbox: pure composition of a `SandboxSpec` from a build and what the caller wished."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sandkit.wire.manifest import AgentConfig
-from sandyard.domain.specs import AGENT_PORT, PROXY_PORT, EgressPolicy, Limits, Mount, SandboxSpec
+from sandyard.domain.specs import AGENT_PORT, MEBIBYTE, PROXY_PORT, EgressPolicy, Limits, Mount, SandboxSpec
+from sandyard.domain.templates import BuildKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from sandyard.config import Settings
-    from sandyard.domain.templates import Build
+    from sandyard.domain.templates import Build, System
 
 VENV = "/opt/venv"
 APP = "/app"
+HOME = "/home/user"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READY_TIMEOUT = 60.0
 """Seconds to the first listen where the manifest's `spec.runtime.timeout` says nothing."""
 
@@ -35,20 +38,35 @@ def build_dir(settings: Settings, build_id: str) -> Path:
     return settings.data_dir / "builds" / build_id
 
 
+def image_root(settings: Settings, digest: str) -> Path:
+    """Return the directory of an image's files; `digest` is `sha256:<hex>`."""
+    return settings.data_dir / "images" / digest.replace(":", "-") / "root"
+
+
 def limits_of(settings: Settings, build: Build) -> Limits:
-    """Return the manifest's limits, cut to the operator's."""
-    runtime = AgentConfig.model_validate(build.manifest).spec.runtime
+    """Return the limits that the manifest or the template wishes, cut to the operator's."""
     bounds = settings.limits
+    if build.kind is BuildKind.AGENT:
+        runtime = AgentConfig.model_validate(build.manifest).spec.runtime
+        memory, cpus = (runtime and runtime.memory_bytes), (runtime and runtime.cpus)
+    else:
+        memory, cpus = (build.system.memory_mb or 0) * MEBIBYTE, build.system.cpu_count
     return replace(
         bounds,
-        memory_bytes=min(bounds.memory_bytes, (runtime and runtime.memory_bytes) or bounds.memory_bytes),
-        cpus=min(bounds.cpus, (runtime and runtime.cpus) or bounds.cpus),
+        memory_bytes=min(bounds.memory_bytes, memory or bounds.memory_bytes),
+        cpus=min(bounds.cpus, cpus or bounds.cpus),
     )
 
 
 def session_spec(settings: Settings, build: Build, sandbox_id: str, *, ends_at: float, wishes: Wishes | None = None) -> SandboxSpec:
-    """Return the spec of a session of `build`."""
+    """Return the spec of a sandbox of `build`: an agent's session, or a system whose guest waits for commands."""
     wishes = wishes or Wishes()
+    of_kind = _agent_spec if build.kind is BuildKind.AGENT else _system_spec
+    spec = of_kind(settings, build, sandbox_id, ends_at, wishes)
+    return replace(spec, limits=limits_of(settings, build), egress=_egress(settings.egress, wishes))
+
+
+def _agent_spec(settings: Settings, build: Build, sandbox_id: str, ends_at: float, wishes: Wishes) -> SandboxSpec:
     spec = AgentConfig.model_validate(build.manifest).spec
     home = build_dir(settings, build.id)
     return SandboxSpec(
@@ -57,28 +75,56 @@ def session_spec(settings: Settings, build: Build, sandbox_id: str, *, ends_at: 
         cwd=APP,
         env=environment(settings, sandbox_id, wishes.env),
         mounts=(Mount(home / "venv", VENV, "ro"), Mount(home / "app", APP, "overlay")),
-        limits=limits_of(settings, build),
-        egress=_egress(settings.egress, wishes),
         ready_timeout=float((spec.runtime and spec.runtime.timeout) or READY_TIMEOUT),
         ends_at=ends_at,
     )
 
 
+def _system_spec(settings: Settings, build: Build, sandbox_id: str, ends_at: float, wishes: Wishes) -> SandboxSpec:
+    system = build.system
+    return SandboxSpec(
+        sandbox_id=sandbox_id,
+        command=(),
+        system="writable",
+        root=image_root(settings, system.image) if system.image else None,
+        restore=build_dir(settings, build.id) / "system" if system.saved else None,
+        cwd=system.workdir or HOME,
+        env=system_environment(settings, sandbox_id, system, wishes.env),
+        ready_port=None,
+        ends_at=ends_at,
+    )
+
+
+def system_environment(settings: Settings, sandbox_id: str, system: System, wished: Mapping[str, str]) -> dict[str, str]:
+    """Return what the commands of a system sandbox find beside their user's own variables (HOME, USER), which the guest knows."""
+    comforts = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"} if system.image else _comforts(settings, SYSTEM_PATH)
+    return comforts | dict(system.env) | dict(wished) | _facts(sandbox_id)
+
+
 def environment(settings: Settings, sandbox_id: str, wished: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of a sandbox's command; `wished` may change the comforts, not what the platform says."""
-    proxy = f"http://127.0.0.1:{PROXY_PORT}"
-    direct = "localhost,127.0.0.1,::1"
-    comforts = {"PATH": f"{VENV}/bin:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-    if settings.ca_bundle is not None:
-        comforts["SSL_CERT_FILE"] = str(settings.ca_bundle)
+    comforts = _comforts(settings, f"{VENV}/bin:/usr/local/bin:/usr/bin:/bin")
     facts = {
-        "HOME": "/home/user",
+        "HOME": HOME,
         "USER": "user",
         "LOGNAME": "user",
         "PPIO_AGENT_HOST": "127.0.0.1",
         "PPIO_AGENT_PORT": str(AGENT_PORT),
         "PORT": str(AGENT_PORT),
         "DOCKER_CONTAINER": "1",
+    }
+    return comforts | dict(wished) | facts | _facts(sandbox_id)
+
+
+def _comforts(settings: Settings, path: str) -> dict[str, str]:
+    bundle = {} if settings.ca_bundle is None else {"SSL_CERT_FILE": str(settings.ca_bundle)}
+    return {"PATH": path, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"} | bundle
+
+
+def _facts(sandbox_id: str) -> dict[str, str]:
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    direct = "localhost,127.0.0.1,::1"
+    return {
         "E2B_SANDBOX": "true",
         "E2B_SANDBOX_ID": sandbox_id,
         "PPIO_SANDBOX_ID": sandbox_id,
@@ -89,7 +135,6 @@ def environment(settings: Settings, sandbox_id: str, wished: Mapping[str, str]) 
         "NO_PROXY": direct,
         "no_proxy": direct,
     }
-    return comforts | dict(wished) | facts
 
 
 def _egress(policy: EgressPolicy, wishes: Wishes) -> EgressPolicy:

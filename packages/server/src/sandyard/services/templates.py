@@ -1,144 +1,134 @@
-"""Templates for callers: upload, find, describe, follow, delete. What a build does is `work.builds`."""
+"""Templates for callers: find, describe, tag, delete. How builds come about is in `deployments`, `recipes` and `builtins`."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from sandkit.wire.errors import (
-    BUILD_NOT_FOUND,
-    CONFLICT,
-    INVALID_REQUEST,
-    STORAGE_FULL,
-    TEMPLATE_NOT_FOUND,
-    TEMPLATE_NOT_READY,
-    TOO_LARGE,
-    ApiError,
-)
-from sandyard.domain.templates import DEFAULT_TAG, TAG, Build, BuildState, LogLine, Template
-from sandyard.services import trees
-from sandyard.services.ids import new_id
+from sandkit.wire.errors import BUILD_NOT_FOUND, CONFLICT, TEMPLATE_NOT_FOUND, TEMPLATE_NOT_READY, ApiError
+from sandyard.domain.templates import BUILTIN_OWNER, DEFAULT_TAG, STEPS_TAG, Build, BuildState, Tag, Template
+from sandyard.services import references, trees
 from sandyard.services.lifecycle import LIVING
-from sandyard.services.packages import Bounds, unpack
 from sandyard.services.specs import build_dir
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from sandkit.wire.manifest import AgentConfig
+    from sandyard.services.builtins import Builtins
     from sandyard.services.context import Context
-    from sandyard.services.wakes import Wakes
+    from sandyard.services.references import Reference
 
-PENDING = "pending"
-"""The name that `Wakes` wakes when a build waits for a builder."""
-_FINISHED = (BuildState.DEPLOYED, BuildState.FAILED)
-_LAST_LINES = 40
-_PACKAGES = "packages"
-_CHUNK = 256 * 1024
+FILES = "files"
+"""The blobs that COPY steps copy from: `files/<template id>/<hash>`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateView:
-    """A template with the build that describes it, and the names of its tags that point at a build."""
+    """A template with the build that describes it, the names of its tags that point at a build, and how many builds it has."""
 
     template: Template
     build: Build | None
     tags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A piece of a build's log; `build` is set in the last one."""
-
-    lines: Sequence[LogLine]
-    build: Build | None = None
+    build_count: int = 1
 
 
 class Templates:
-    """The verbs on templates; each is for one owner, and other owners' things do not exist."""
+    """The verbs on templates; each is for one owner, and other owners' things do not exist unless they are public."""
 
-    def __init__(self, context: Context, wakes: Wakes) -> None:
+    def __init__(self, context: Context, builtins: Builtins) -> None:
         self._settings = context.settings
         self._store = context.store
         self._blobs = context.blobs
         self._clock = context.clock
-        self._wakes = wakes
-
-    async def deploy(self, owner: str, tags: Sequence[str], body: AsyncIterator[bytes]) -> tuple[Template, Build]:
-        """Take a packed agent (gzip tar), check it, and leave a build that waits its turn.
-
-        Raises:
-            ApiError: `too_large`, `invalid_package`, `invalid_manifest`, `invalid_request` (a tag), `storage_full`.
-        """
-        _check_tags(tags)
-        build_id = new_id("build")
-        home = build_dir(self._settings, build_id)
-        try:
-            with _full_disk_is_507():
-                config = await self._receive(home, body)
-                return await self._enter(owner, build_id, config, tuple(tags) or (DEFAULT_TAG,), home)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(trees.remove, home)
-            raise
+        self._builtins = builtins
 
     async def resolve(self, owner: str, reference: str) -> tuple[Template, Build]:
-        """Return the deployed build that `id`, `name`, `id:tag` or `name:tag` means; no tag means `latest`, or the newest.
+        """Return the deployed build that `id`, `name`, `id:tag`, `name:tag` or one of these after `owner/` means.
+
+        No tag means `latest`, `default`, or the newest. A built-in template is built if need be.
 
         Raises:
-            ApiError: `template_not_found`; `template_not_ready` where no build of it is deployed.
+            ApiError: `template_not_found`; `template_not_ready` where no build of it is deployed; see also `Builtins.ready`.
         """
-        name, _, tag = reference.partition(":")
-        template = await self._find(owner, name)
-        if tag:
-            build = await self._store.builds.tagged(template.id, tag)
-            if build is None:
-                raise ApiError(TEMPLATE_NOT_FOUND, f"The template {template.name!r} has no tag {tag!r}")
-        else:
-            build = await self._describing(template.id)
+        wanted = references.read(reference)
+        template = await self.find(owner, wanted)
+        if template.owner == BUILTIN_OWNER and not wanted.tag:
+            return template, await self._builtins.ready(template)
+        build = await self._tagged(template, wanted.tag) if wanted.tag else await self._describing(template.id)
         if build is None or build.state is not BuildState.DEPLOYED:
             raise ApiError(TEMPLATE_NOT_READY, _why_not_ready(template, build))
         return template, build
 
     async def list(self, owner: str) -> Sequence[TemplateView]:
+        """Return the owner's own templates, newest first."""
         return [await self._view(template) for template in await self._store.templates.list_templates(owner)]
 
     async def get(self, owner: str, reference: str) -> TemplateView:
         """Return what `id`, `name` or `name:tag` means, deployed or not."""
-        name, _, tag = reference.partition(":")
-        view = await self._view(await self._find(owner, name))
-        if not tag:
+        wanted = references.read(reference)
+        view = await self._view(await self.find(owner, wanted))
+        if not wanted.tag:
             return view
-        build = await self._store.builds.tagged(view.template.id, tag)
-        if build is None:
-            raise ApiError(TEMPLATE_NOT_FOUND, f"The template {view.template.name!r} has no tag {tag!r}")
-        return TemplateView(template=view.template, build=build, tags=view.tags)
+        build = await self._tagged(view.template, wanted.tag)
+        return TemplateView(template=view.template, build=build, tags=view.tags, build_count=view.build_count)
+
+    async def find(self, owner: str, reference: Reference) -> Template:
+        """Return the template that the owner may use under that name: an own one, a public one, or a built-in one.
+
+        Raises:
+            ApiError: `template_not_found`.
+        """
+        template = await self._own(owner, reference)
+        if template is None and not reference.namespace:
+            by_id = await self._store.templates.get_template(reference.name)
+            template = by_id if by_id is not None and by_id.public else await self._builtins.template(reference.name)
+        elif template is None:
+            theirs = await self._store.templates.find_template(reference.namespace, reference.name)
+            template = theirs if theirs is not None and theirs.public else None
+        if template is None:
+            raise ApiError(TEMPLATE_NOT_FOUND, f"There is no template {str(reference)!r}")
+        return template
+
+    async def find_own(self, owner: str, reference: Reference) -> Template:
+        """Return the template of that id or name if it is the owner's.
+
+        Raises:
+            ApiError: `template_not_found`.
+        """
+        template = await self._own(owner, reference)
+        if template is None:
+            raise ApiError(TEMPLATE_NOT_FOUND, f"You have no template {str(reference)!r}")
+        return template
+
+    async def publish(self, owner: str, reference: str, *, public: bool) -> Template:
+        """Let every owner use a template, or only its own."""
+        template = await self.find_own(owner, references.read(reference))
+        return await self._store.templates.publish(template.id, public=public) or template
 
     async def delete(self, owner: str, reference: str) -> None:
-        """Delete a template with its builds.
+        """Delete a template with its builds; with a tag, only that build where there are others.
 
         Raises:
             ApiError: `conflict` while sandboxes of it live or a build of it is under way.
         """
-        template = await self._find(owner, reference)
-        living = [row for row in await self._store.sandboxes.list(owner=owner, states=LIVING) if row.template_id == template.id]
-        if living:
-            raise ApiError(CONFLICT, f"{len(living)} sandboxes of {template.name!r} still live; close them first")
+        wanted = references.read(reference)
+        template = await self.find_own(owner, wanted)
         builds = await self._store.builds.list(template_id=template.id)
-        if any(build.state is BuildState.BUILDING for build in builds):
-            raise ApiError(CONFLICT, f"A build of {template.name!r} is under way; wait for its end")
-        await self._store.templates.delete_template(template.id)
-        for build in builds:
-            await self._blobs.delete(build.package)
-            home = build_dir(self._settings, build.id)
-            await anyio.to_thread.run_sync(trees.remove, home)
+        if wanted.tag:
+            tagged = await self._tagged(template, wanted.tag)
+            if len(builds) > 1:
+                builds = [tagged]
+        await self._check_unused(template, builds)
+        if wanted.tag and await self._has_others(template.id, builds):
+            await self._store.builds.delete(builds[0].id)
+        else:
+            await self._store.templates.delete_template(template.id)
+            for key in await self._blobs.keys(f"{FILES}/{template.id}"):
+                await self._blobs.delete(key)
+        await self._forget(builds)
 
     async def build(self, owner: str, reference: str, build_id: str) -> Build:
         """Return a build of a template.
@@ -146,110 +136,86 @@ class Templates:
         Raises:
             ApiError: `build_not_found`.
         """
-        template = await self._find(owner, reference)
+        template = await self.find(owner, references.read(reference))
         build = await self._store.builds.get(build_id)
         if build is None or build.template_id != template.id:
             raise ApiError(BUILD_NOT_FOUND, f"The template {template.name!r} has no build {build_id!r}")
         return build
 
-    async def logs(self, build_id: str, offset: int, limit: int) -> Sequence[LogLine]:
-        """Return log lines of a build from number `offset` on; ask `build` first whose it is."""
-        return await self._store.logs.read(build_id, offset, limit)
+    async def tags(self, owner: str, reference: str) -> Sequence[Tag]:
+        """Return the tags of a template with the builds that they point at."""
+        template = await self.find_own(owner, references.read(reference))
+        return await self._store.builds.tags(template.id)
 
-    async def last_lines(self, build_id: str) -> Sequence[LogLine]:
-        """Return the last 40 lines of a build's log."""
-        last: list[LogLine] = []
-        offset = 0
-        while page := await self._store.logs.read(build_id, offset, 1000):
-            last = [*last, *page][-_LAST_LINES:]
-            offset = page[-1].number + 1
-        return last
+    async def tag(self, owner: str, target: str, tags: Sequence[str]) -> Build:
+        """Let tags point at the build that `target` (`name` or `name:tag`) means; return it."""
+        references.check_tags(tuple(tags))
+        wanted = references.read(target)
+        template = await self.find_own(owner, wanted)
+        build = await self._tagged(template, wanted.tag) if wanted.tag else await self._describing(template.id)
+        if build is None or build.state is not BuildState.DEPLOYED:
+            raise ApiError(TEMPLATE_NOT_READY, _why_not_ready(template, build))
+        await self._store.builds.tag(build.id, tags, self._clock.now())
+        return build
 
-    async def follow(self, build: Build, offset: int) -> AsyncGenerator[Progress]:
-        """Yield the build's log lines as they come; the last piece holds the finished build, unless the server ends first."""
-        while not self._wakes.closed:
-            news = self._wakes.event(build.id)
-            row = await self._store.builds.get(build.id)
-            lines = await self._store.logs.read(build.id, offset, 1000)
-            if lines:
-                offset = lines[-1].number + 1
-                yield Progress(lines)
-            elif row is None or row.state in _FINISHED:
-                yield Progress((), row or build)
-                return
-            else:
-                await news.wait()
+    async def untag(self, owner: str, reference: str, tags: Sequence[str]) -> None:
+        """Remove tags; the builds stay.
 
-    async def sweep(self) -> None:
-        """Remove the directories and packages that a killed server left without a row; call it before anyone may upload."""
-        builds = await self._store.builds.list()
-        await anyio.to_thread.run_sync(_remove_others, self._settings.data_dir / "builds", {build.id for build in builds})
-        for package in set(await self._blobs.keys(_PACKAGES)) - {build.package for build in builds}:
-            await self._blobs.delete(package)
+        Raises:
+            ApiError: `template_not_found` where one of them is not there; then nothing is removed.
+        """
+        template = await self.find_own(owner, references.read(reference))
+        for tag in tags:
+            await self._tagged(template, tag)
+        await self._store.builds.untag(template.id, tags)
 
-    async def _receive(self, home: Path, body: AsyncIterator[bytes]) -> AgentConfig:
-        await anyio.Path(home).mkdir(parents=True)
-        archive = home / "package.tar.gz"
-        await _spool(body, archive, self._settings.package_limit)
-        bounds = Bounds(unpacked_bytes=self._settings.unpacked_limit, files=self._settings.package_files)
-        return await anyio.to_thread.run_sync(unpack, archive, home / "app", bounds)
+    async def _own(self, owner: str, reference: Reference) -> Template | None:
+        if reference.namespace not in ("", owner):
+            return None
+        template = await self._store.templates.get_template(reference.name)
+        if template is not None and template.owner == owner:
+            return template
+        return await self._store.templates.find_template(owner, reference.name)
 
-    async def _enter(self, owner: str, build_id: str, config: AgentConfig, tags: tuple[str, ...], home: Path) -> tuple[Template, Build]:
-        package = f"{_PACKAGES}/{build_id}.tar.gz"
-        archive = home / "package.tar.gz"
-        await self._blobs.put(package, _chunks(archive))
-        archive.unlink()
-        now = self._clock.now()
-        template = await self._store.templates.add_template(
-            Template(id=new_id("template"), owner=owner, name=config.metadata.name, created_at=now, updated_at=now)
-        )
-        build = Build(
-            id=build_id,
-            template_id=template.id,
-            state=BuildState.PENDING,
-            manifest=config.as_dict(),
-            package=package,
-            tags=tags,
-            created_at=now,
-        )
-        await self._store.builds.add(build)
-        self._wakes.wake(PENDING)
-        return template, build
+    async def _tagged(self, template: Template, tag: str) -> Build:
+        build = await self._store.builds.tagged(template.id, tag)
+        if build is None:
+            raise ApiError(TEMPLATE_NOT_FOUND, f"The template {template.name!r} has no tag {tag!r}")
+        return build
 
-    async def _find(self, owner: str, reference: str) -> Template:
-        template = await self._store.templates.get_template(reference)
-        if template is None or template.owner != owner:
-            template = await self._store.templates.find_template(owner, reference)
-        if template is None:
-            raise ApiError(TEMPLATE_NOT_FOUND, f"There is no template {reference!r}")
-        return template
+    async def _check_unused(self, template: Template, builds: Sequence[Build]) -> None:
+        ids = {build.id for build in builds}
+        living = [row for row in await self._store.sandboxes.list(states=LIVING, limit=100_000) if row.build_id in ids]
+        if living:
+            raise ApiError(CONFLICT, f"{len(living)} sandboxes of {template.name!r} still live; close them first")
+        if any(build.state is BuildState.BUILDING for build in builds):
+            raise ApiError(CONFLICT, f"A build of {template.name!r} is under way; wait for its end")
+
+    async def _has_others(self, template_id: str, builds: Sequence[Build]) -> bool:
+        ids = {build.id for build in builds}
+        return any(build.id not in ids for build in await self._store.builds.list(template_id=template_id))
+
+    async def _forget(self, builds: Sequence[Build]) -> None:
+        for build in builds:
+            if build.package:
+                await self._blobs.delete(build.package)
+            home = build_dir(self._settings, build.id)
+            await anyio.to_thread.run_sync(trees.remove, home)
 
     async def _view(self, template: Template) -> TemplateView:
-        builds = await self._store.builds.list(template_id=template.id)
-        named = dict.fromkeys(tag for build in builds if build.state is BuildState.DEPLOYED for tag in build.tags)
-        return TemplateView(template=template, build=await self._describing(template.id), tags=tuple(named))
+        tags = tuple(tag.tag for tag in await self._store.builds.tags(template.id))
+        count = len(await self._store.builds.list(template_id=template.id))
+        return TemplateView(template=template, build=await self._describing(template.id), tags=tags, build_count=count)
 
     async def _describing(self, template_id: str) -> Build | None:
-        """The build that stands for a template: tagged `latest`, else the newest deployed one, else the newest."""
-        tagged = await self._store.builds.tagged(template_id, DEFAULT_TAG)
-        if tagged is not None:
-            return tagged
+        """The build that stands for a template: tagged `latest` or `default`, else the newest deployed one, else the newest."""
+        for tag in (DEFAULT_TAG, STEPS_TAG):
+            tagged = await self._store.builds.tagged(template_id, tag)
+            if tagged is not None:
+                return tagged
         builds = await self._store.builds.list(template_id=template_id)
         deployed = [build for build in builds if build.state is BuildState.DEPLOYED]
         return max(deployed or builds, key=lambda build: build.created_at, default=None)
-
-
-def _remove_others(directory: Path, known: Collection[str]) -> None:
-    if directory.is_dir():
-        for path in directory.iterdir():
-            if path.name not in known:
-                trees.remove(path)
-
-
-def _check_tags(tags: Sequence[str]) -> None:
-    for tag in tags:
-        if not TAG.fullmatch(tag):
-            raise ApiError(INVALID_REQUEST, f"{tag!r} is not a tag: letters, digits, '_', '.' and '-'", details={"field": "tags"})
 
 
 def _why_not_ready(template: Template, build: Build | None) -> str:
@@ -258,31 +224,3 @@ def _why_not_ready(template: Template, build: Build | None) -> str:
     if build.state is BuildState.FAILED:
         return f"The template {template.name!r} has no deployed build; the newest failed: {build.reason}"
     return f"The template {template.name!r} is not deployed yet (its newest build is {build.state.value})"
-
-
-@contextlib.contextmanager
-def _full_disk_is_507() -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ApiError(STORAGE_FULL, "The platform's disk is full; nothing was kept of the package") from error
-
-
-async def _spool(body: AsyncIterator[bytes], path: Path, limit: int) -> None:
-    """Write an upload to `path`, in constant memory, stopping where it exceeds `limit` bytes."""
-    size = 0
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    async with anyio.wrap_file(os.fdopen(fd, "wb")) as file:
-        async for chunk in body:
-            size += len(chunk)
-            if size > limit:
-                raise ApiError(TOO_LARGE, f"The package is larger than {limit // 1024**2} MiB")
-            await file.write(chunk)
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    async with await anyio.open_file(path, "rb") as file:
-        while chunk := await file.read(_CHUNK):
-            yield chunk

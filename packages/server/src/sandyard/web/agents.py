@@ -7,7 +7,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, status
 
 from sandkit.wire.templates import Deployment
-from sandyard.web import render
+from sandyard.web import render_templates as render
 from sandyard.web.errors import ERRORS
 from sandyard.web.parts import Owner, Services
 
@@ -22,5 +22,5 @@ _GZIP_BODY = {
 async def deploy(request: Request, owner: Owner, services: Services, tags: str = "") -> Deployment:
     """Take a gzip tar of an agent's directory and build it in the background; `tags` are comma-separated."""
     wanted = [tag for tag in tags.split(",") if tag]
-    template, build = await services.templates.deploy(owner, wanted, request.stream())
+    template, build = await services.deployments.deploy(owner, wanted, request.stream())
     return render.deployment(template, build)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sandyard.config import Settings
     from sandyard.ports import Clock
+    from sandyard.services.build_logs import BuildLogs
+    from sandyard.services.deployments import Deployments
     from sandyard.services.sandboxes import Sandboxes
     from sandyard.services.signatures import Signatures
     from sandyard.services.templates import Templates
@@ -32,6 +34,8 @@ class Parts:
     settings: Settings
     sandboxes: Sandboxes
     templates: Templates
+    deployments: Deployments
+    build_logs: BuildLogs
     owner_of: Callable[[str], Awaitable[str | None]]
     signatures: Signatures
     check_entry: Callable[[str], object]

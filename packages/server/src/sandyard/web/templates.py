@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from sandkit.wire.templates import BuildLogEntry, BuildStatus, TemplateInfo
 from sandyard.domain.templates import BuildState
-from sandyard.web import render
+from sandyard.web import render_templates as render
 from sandyard.web.errors import ERRORS
 from sandyard.web.parts import Owner, Services
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from sandyard.domain.templates import Build, LogLine
-    from sandyard.services.templates import Templates
+    from sandyard.services.build_logs import BuildLogs
 
 router = APIRouter(tags=["templates"], responses=ERRORS)
 
@@ -55,7 +55,7 @@ async def build_status(
 ) -> BuildStatus:
     """Say how a build goes, with its log lines from `logsOffset` on."""
     build = await services.templates.build(owner, template, build_id)
-    return await _status(services.templates, build, await services.templates.logs(build_id, logs_offset, limit))
+    return await _status(services.build_logs, build, await services.build_logs.page(build_id, logs_offset, limit))
 
 
 @router.get("/templates/{template}/builds/{build_id}/logs", operation_id="build_logs", response_model=list[BuildLogEntry])
@@ -71,20 +71,20 @@ async def build_logs(
     """Return log lines; with `follow=true` as server-sent events while they come, ended by `event: end` with the status."""
     build = await services.templates.build(owner, template, build_id)
     if not follow:
-        return [render.log_entry(line) for line in await services.templates.logs(build_id, offset, limit)]
-    events = _events(services.templates, build, offset)
+        return [render.log_entry(line) for line in await services.build_logs.page(build_id, offset, limit)]
+    events = _events(services.build_logs, build, offset)
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _events(templates: Templates, build: Build, offset: int) -> AsyncIterator[str]:
-    async for piece in templates.follow(build, offset):
+async def _events(logs: BuildLogs, build: Build, offset: int) -> AsyncIterator[str]:
+    async for piece in logs.follow(build, offset):
         for line in piece.lines:
             yield f"data: {render.log_entry(line).model_dump_json(by_alias=True)}\n\n"
         if piece.build is not None:
-            status = await _status(templates, piece.build, ())
+            status = await _status(logs, piece.build, ())
             yield f"event: end\ndata: {status.model_dump_json(by_alias=True)}\n\n"
 
 
-async def _status(templates: Templates, build: Build, lines: Sequence[LogLine]) -> BuildStatus:
-    last = await templates.last_lines(build.id) if build.state is BuildState.FAILED else ()
+async def _status(logs: BuildLogs, build: Build, lines: Sequence[LogLine]) -> BuildStatus:
+    last = await logs.last_lines(build.id) if build.state is BuildState.FAILED else ()
     return render.build_status(build, lines, last)

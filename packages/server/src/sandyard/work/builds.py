@@ -14,9 +14,9 @@ from sandyard.domain.errors import BackendError, StartFailed, StoreError
 from sandyard.domain.specs import MEBIBYTE
 from sandyard.domain.templates import Build, BuildState
 from sandyard.services import trees
+from sandyard.services.deployments import PENDING
 from sandyard.services.ids import new_id
 from sandyard.services.specs import build_dir, session_spec
-from sandyard.services.templates import PENDING
 from sandyard.work import disk, install
 from sandyard.work.probe import ProbeFailed, ping
 from sandyard.work.watching import BuildLog

@@ -1,0 +1,144 @@
+"""Built-in templates: made on first use by steps that we ship, once for all owners."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from sandkit.wire.errors import AGENT_FAILED, UNAVAILABLE, ApiError
+from sandyard.domain.templates import BUILTIN_OWNER, STEPS_TAG, Build, BuildKind, BuildState, Recipe, System, Template
+from sandyard.services.deployments import PENDING
+from sandyard.services.ids import new_id
+from sandyard.services.locks import Locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from sandyard.services.context import Context
+    from sandyard.services.wakes import Wakes
+
+WAIT_SECONDS = 45.0
+"""How long a caller waits for a first build: less than the 60 s after which E2B's clients give a request up."""
+_UNDER_WAY = (BuildState.PENDING, BuildState.BUILDING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Builtin:
+    """What a built-in template is made of. A COPY step's `files_hash` names an entry of `files`: a host directory to copy from."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+    files: Mapping[str, Path] = field(default_factory=dict[str, "Path"])
+
+    @property
+    def version(self) -> str:
+        """A tag that changes with what is shipped."""
+        digest = hashlib.sha256(json.dumps(asdict(self.recipe), sort_keys=True).encode())
+        for name, directory in sorted(self.files.items()):
+            for path in sorted(path for path in directory.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+                digest.update(f"{name}/{path.relative_to(directory)}\0{path.stat().st_size}\0".encode())
+                digest.update(path.read_bytes())
+        return f"v-{digest.hexdigest()[:16]}"
+
+
+def base() -> Builtin:
+    """The host's system as it is, with a home: nothing to build."""
+    return Builtin()
+
+
+BUILTINS: Mapping[str, Callable[[], Builtin]] = {"base": base}
+
+
+class Builtins:
+    """Finds the built-in templates, and has them built."""
+
+    def __init__(self, context: Context, wakes: Wakes, shipped: Mapping[str, Callable[[], Builtin]] = BUILTINS) -> None:
+        self._store = context.store
+        self._clock = context.clock
+        self._wakes = wakes
+        self._shipped = shipped
+        self._known: dict[str, Builtin] = {}
+        self._versions: dict[str, str] = {}
+        self._locks = Locks()
+
+    def get(self, name: str) -> Builtin | None:
+        """Return what is shipped under a name."""
+        if name in self._shipped and name not in self._known:
+            self._known[name] = self._shipped[name]()
+            self._versions[name] = self._known[name].version
+        return self._known.get(name)
+
+    async def template(self, name: str) -> Template | None:
+        """Return the template of that name, built or not; None where none is shipped."""
+        if self.get(name) is None:
+            return None
+        there = await self._store.templates.find_template(BUILTIN_OWNER, name)
+        if there is not None:
+            return there
+        now = self._clock.now()
+        new = Template(id=new_id("template"), owner=BUILTIN_OWNER, name=name, created_at=now, updated_at=now, public=True)
+        return await self._store.templates.add_template(new)
+
+    async def ready(self, template: Template) -> Build:
+        """Return the deployed build of a built-in template; the first caller has it built, all wait for that one build.
+
+        Raises:
+            ApiError: `agent_failed` with the reason where the build failed (the next call tries again); `unavailable` with
+                `retry_after` while it is still under way.
+        """
+        async with self._locks.of(template.name):
+            build = await self._current(template)
+        with anyio.move_on_after(WAIT_SECONDS):
+            build = await self._ended(build)
+        if build.state is BuildState.DEPLOYED:
+            return build
+        if build.state is BuildState.FAILED:
+            raise ApiError(
+                AGENT_FAILED, f"The template {template.name!r}, built on first use, failed; the next use tries again: {build.reason}"
+            )
+        message = f"The template {template.name!r} is being built, as it is on first use; try again in a moment"
+        raise ApiError(UNAVAILABLE, message, details={"retry_after": 5})
+
+    async def _current(self, template: Template) -> Build:
+        """Return the build of what is shipped now: the finished one, the one under way, or a new one."""
+        version = self._versions[template.name]
+        tagged = await self._store.builds.tagged(template.id, version)
+        if tagged is not None:
+            return tagged
+        under_way = await self._store.builds.list(template_id=template.id, states=_UNDER_WAY)
+        return next((build for build in under_way if version in build.tags), None) or await self._start(template, version)
+
+    async def _start(self, template: Template, version: str) -> Build:
+        builtin = self._known[template.name]
+        recipe = builtin.recipe
+        build = Build(
+            id=new_id("build"),
+            template_id=template.id,
+            state=BuildState.PENDING if recipe.steps else BuildState.BUILDING,
+            manifest={},
+            package="",
+            tags=(version, STEPS_TAG),
+            created_at=self._clock.now(),
+            kind=BuildKind.BUILTIN,
+            recipe=recipe,
+            system=System(start_cmd=recipe.start_cmd, ready_cmd=recipe.ready_cmd),
+        )
+        await self._store.builds.add(build)
+        if recipe.steps:
+            self._wakes.wake(PENDING)
+            return build
+        now = self._clock.now()
+        done = await self._store.builds.change(build.id, [BuildState.BUILDING], state=BuildState.DEPLOYED, finished_at=now, size_bytes=0)
+        return done or build
+
+    async def _ended(self, build: Build) -> Build:
+        while not self._wakes.closed and build.state in _UNDER_WAY:
+            news = self._wakes.event(build.id)
+            build = await self._store.builds.get(build.id) or build
+            if build.state in _UNDER_WAY:
+                await news.wait()
+        return build
