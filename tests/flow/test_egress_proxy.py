@@ -24,16 +24,19 @@ pytestmark = pytest.mark.anyio
 
 
 class Names:
-    """A resolver that knows a few names and counts look-ups; `slow.test` never answers."""
+    """A resolver that knows a few names and counts look-ups; `slow.test` answers when it is released."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.waiting = asyncio.Event()
+        self.release = asyncio.Event()
 
     async def __call__(self, host: str, port: int) -> Sequence[Address]:
         self.asked.append(host)
         if host == "slow.test":
-            await asyncio.Event().wait()
-        known = {"world.test": ["127.0.0.1"], "private.test": ["10.0.0.1"], "mixed.test": ["::1", "127.0.0.1"]}
+            self.waiting.set()
+            await self.release.wait()
+        known = {"slow.test": ["127.0.0.1"], "world.test": ["127.0.0.1"], "private.test": ["10.0.0.1"], "mixed.test": ["::1", "127.0.0.1"]}
         if host not in known:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return [ip_address(text) for text in known[host]]
@@ -215,3 +218,53 @@ async def test_detaching_cuts_and_a_second_attach_replaces() -> None:
         assert way.proxy.usage("one") == Usage()
         with pytest.raises(ValueError, match="port"):
             way.proxy.attach("two", again, EgressPolicy(allow=("x:0",)))
+
+
+@pytest.mark.promise("egress.change")
+async def test_a_changed_policy_cuts_what_it_refuses_and_nothing_else() -> None:
+    async with out(repeats) as way:
+        ways = [await _tunnel(way, host) for host in ("world.test", "mixed.test")]
+        way.proxy.change("one", EgressPolicy(allow=("world.test", "mixed.test"), owner_deny=("world.test",)))
+        assert await asyncio.wait_for(ways[0][0].read(), 5) == b""
+        ways[1][1].write(b"still here")
+        assert await asyncio.wait_for(ways[1][0].readexactly(10), 5) == b"still here"
+        assert b"deny list" in await way.say("CONNECT world.test:1 HTTP/1.1\r\n\r\n")
+        way.proxy.change("one", EgressPolicy(allow=("world.test", "mixed.test")))
+        ways.append(await _tunnel(way, "world.test"))
+        with pytest.raises(ValueError, match="port"):
+            way.proxy.change("one", EgressPolicy(owner_deny=("x:0",)))
+        way.proxy.change("unknown", EgressPolicy())
+        for _, writer in ways:
+            writer.close()
+
+
+@pytest.mark.promise("egress.change")
+async def test_a_policy_that_changes_while_a_way_is_opened_holds_for_it() -> None:
+    async with out(allow=("slow.test", "world.test"), connect_timeout=5) as way:
+        asked = asyncio.ensure_future(way.say("CONNECT slow.test:80 HTTP/1.1\r\n\r\n"))
+        await asyncio.wait_for(way.names.waiting.wait(), 5)
+        way.proxy.change("one", EgressPolicy(public=False, owner_deny=("0.0.0.0/0",)))
+        way.names.release.set()
+        assert b"deny list" in await asked
+
+
+@pytest.mark.promise("egress.owner")
+async def test_an_owners_allow_list_is_by_name_beats_his_deny_list_and_opens_nothing_of_the_operators() -> None:
+    async with out() as way:
+        everything = ("0.0.0.0/0",)
+        way.proxy.change("one", EgressPolicy(allow=("world.test",), owner_deny=everything, owner_allow=("world.test", "private.test")))
+        assert b" 200 OK" in await way.say(f"GET http://world.test:{way.world}/ HTTP/1.1\r\n\r\n")
+        asked = len(way.names.asked)
+        assert b"deny list" in await way.say("CONNECT elsewhere.test:80 HTTP/1.1\r\n\r\n")
+        assert len(way.names.asked) == asked
+        assert b"private address" in await way.say("CONNECT private.test:80 HTTP/1.1\r\n\r\n")
+        assert b"deny list" in await way.say("CONNECT 8.8.8.8:80 HTTP/1.1\r\n\r\n")
+        way.proxy.change("one", EgressPolicy(deny=("world.test",), owner_allow=("world.test",)))
+        assert b"deny list" in await way.say("CONNECT world.test:80 HTTP/1.1\r\n\r\n")
+
+
+async def _tunnel(way: Out, host: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
+    writer.write(f"CONNECT {host}:{way.world} HTTP/1.1\r\n\r\n".encode())
+    assert b" 200 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    return reader, writer

@@ -13,5 +13,11 @@ PROMISES = [
     ("egress.request", "issue 2 §3", "An absolute http:// request is framed anew; one connection serves one."),
     ("egress.unreachable", "issue 2 §3", "A destination that cannot be reached is 502 or 504 with a sentence."),
     ("egress.limits", "issue 2 §3", "Heads, time and connections per sandbox are bounded."),
+    ("egress.change", "issue 4 §1", "A sandbox's policy may change while it runs: connections to what is refused from then on are cut."),
+    (
+        "egress.owner",
+        "sandbox-protocol §1.3",
+        "An owner narrows what his sandbox may reach: his allow list, by domain or network, beats his deny list; the operator's beat both.",
+    ),
     ("egress.detach", "issue 2 §3", "Detaching a sandbox cuts its connections; attaching again replaces the policy."),
 ]

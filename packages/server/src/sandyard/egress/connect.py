@@ -18,8 +18,8 @@ class Unreachable(Exception):  # noqa: N818
     """The destination is allowed but cannot be reached; the message is a sentence."""
 
 
-async def connect(account: Account, destination: Destination) -> socket.socket:
-    """Return a connected, non-blocking socket to `destination`.
+async def connect(account: Account, destination: Destination) -> tuple[socket.socket, Address]:
+    """Return a connected, non-blocking socket to `destination`, and the address that it leads to.
 
     Raises:
         Refused: the policy says no.
@@ -29,11 +29,11 @@ async def connect(account: Account, destination: Destination) -> socket.socket:
     async with asyncio.timeout(account.limits.connect_timeout):
         account.rules.check_name(destination)
         found = await _resolve(account, destination)
-        addresses = account.rules.check_addresses(destination, found, own=[address for address in found if is_own(address)])
+        addresses = _admitted(account, destination, found)
         problem: OSError | None = None
         for address in addresses:
             try:
-                return await _dial(address, destination.port)
+                return await _dial_checked(account, destination, address), address
             except TimeoutError:
                 raise
             except OSError as error:
@@ -41,6 +41,20 @@ async def connect(account: Account, destination: Destination) -> socket.socket:
     reason = (problem.strerror if problem else None) or "no answer"
     message = f"{destination} cannot be reached: {reason}"
     raise Unreachable(message) from problem
+
+
+def check(account: Account, destination: Destination, address: Address) -> None:
+    """Ask the policy about a way that stands already.
+
+    Raises:
+        Refused: the policy, which may have changed, says no.
+    """
+    account.rules.check_name(destination)
+    _admitted(account, destination, [address])
+
+
+def _admitted(account: Account, destination: Destination, addresses: list[Address]) -> list[Address]:
+    return account.rules.check_addresses(destination, addresses, own=[address for address in addresses if is_own(address)])
 
 
 async def _resolve(account: Account, destination: Destination) -> list[Address]:
@@ -54,6 +68,19 @@ async def _resolve(account: Account, destination: Destination) -> list[Address]:
         except (OSError, UnicodeError) as error:
             message = f"the name {destination.host} cannot be resolved"
             raise Unreachable(message) from error
+
+
+async def _dial_checked(account: Account, destination: Destination, address: Address) -> socket.socket:
+    """Connect; ask again if the policy changed meanwhile."""
+    rules = account.rules
+    sock = await _dial(address, destination.port)
+    if account.rules is not rules:
+        try:
+            check(account, destination, address)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
 
 
 async def _dial(address: Address, port: int) -> socket.socket:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from sandyard.egress.connect import Unreachable, connect
+from sandyard.egress.connect import Unreachable, check, connect
 from sandyard.egress.policy import Destination, Refused, read_destination
 
 if TYPE_CHECKING:
     from sandyard.egress.account import Account
+    from sandyard.egress.addresses import Address
 
 _ABSOLUTE = re.compile(r"http://([^/?#]*)([^#]*)", re.IGNORECASE)
 _HOP = frozenset(
@@ -39,6 +40,7 @@ class Door(asyncio.Protocol):
         self._early: list[bytes] = []
         self._eof = False
         self._far: Far | None = None
+        self._way: tuple[Destination, Address] | None = None
         self._task: asyncio.Task[None] | None = None
         self._active_at = 0.0
 
@@ -96,6 +98,16 @@ class Door(asyncio.Protocol):
         """End at once: the sandbox is detached."""
         if not self.transport.is_closing():
             self.transport.abort()
+
+    def recheck(self) -> None:
+        """End at once if the sandbox's policy, which has changed, refuses where this leads."""
+        if self._way is None:
+            return
+        try:
+            check(self._account, *self._way)
+        except Refused:
+            self._account.refused += 1
+            self.abort()
 
     # --- reading the request
 
@@ -183,7 +195,7 @@ class Door(asyncio.Protocol):
 
     async def _open(self, destination: Destination, head: bytes) -> None:
         try:
-            sock = await connect(self._account, destination)
+            sock, address = await connect(self._account, destination)
         except Refused as refusal:
             self._account.refused += 1
             self._say(403, str(refusal))
@@ -192,6 +204,7 @@ class Door(asyncio.Protocol):
         except TimeoutError:
             self._say(504, f"{destination} did not answer in time")
         else:
+            self._way = (destination, address)
             await self._join(sock, head)
         finally:
             self._task = None

@@ -91,6 +91,11 @@ class Entry:
         """Tell whether the entry means this address."""
         return self.network is not None and self._fits(port) and address in self.network
 
+    @property
+    def everything(self) -> bool:
+        """Whether it means every destination (`0.0.0.0/0`, as E2B's clients write it, and `::/0`)."""
+        return self.network is not None and not self.network.prefixlen and self.port is None
+
     def _fits(self, port: int) -> bool:
         return self.port is None or self.port == port
 
@@ -137,6 +142,8 @@ class Rules:
     public: bool
     allow: tuple[Entry, ...]
     deny: tuple[Entry, ...]
+    owner_allow: tuple[Entry, ...] = ()
+    owner_deny: tuple[Entry, ...] = ()
 
     @classmethod
     def of(cls, policy: EgressPolicy) -> Rules:
@@ -145,7 +152,8 @@ class Rules:
         Raises:
             ValueError: an entry is malformed.
         """
-        return cls(policy.public, tuple(map(read_entry, policy.allow)), tuple(map(read_entry, policy.deny)))
+        lists = (policy.allow, policy.deny, policy.owner_allow, policy.owner_deny)
+        return cls(policy.public, *(tuple(map(read_entry, texts)) for texts in lists))
 
     def check_name(self, destination: Destination) -> None:
         """Refuse what can be refused before a name is resolved (a look-up alone could carry data out).
@@ -153,7 +161,7 @@ class Rules:
         Raises:
             Refused: the name is denied, or neither listed nor public.
         """
-        if any(entry.names(destination) for entry in self.deny):
+        if any(entry.names(destination) for entry in self.deny) or self._owner_refuses_name(destination):
             raise _denied(destination)
         if destination.address is not None:
             self.check_addresses(destination, [destination.address])
@@ -180,12 +188,31 @@ class Rules:
             raise refusals[0] if refusals else Refused(f"{destination} has no address")
         return admitted
 
+    def _owner_refuses_name(self, destination: Destination) -> bool:
+        """Tell whether the owner's lists refuse a name, whatever its addresses are."""
+        if any(entry.names(destination) for entry in self.owner_allow):
+            return False
+        if any(entry.names(destination) for entry in self.owner_deny):
+            return True
+        by_address = destination.address is not None or any(entry.network is not None for entry in self.owner_allow)
+        return not by_address and any(entry.everything for entry in self.owner_deny)
+
+    def _owner_refuses(self, destination: Destination, address: Address) -> bool:
+        """Tell whether the owner's lists refuse an address of a destination; what he allows by name he allows wherever it is."""
+        port = destination.port
+        seen = (address, *embedded(address))
+        if any(entry.names(destination) or any(entry.covers(one, port) for one in seen) for entry in self.owner_allow):
+            return False
+        return any(entry.everything or any(entry.covers(one, port) for one in seen) for entry in self.owner_deny)
+
     def _allows_name(self, destination: Destination) -> bool:
         return any(entry.names(destination) for entry in self.allow)
 
     def _refusal(self, destination: Destination, address: Address, *, own: bool) -> Refused | None:
         seen = (address, *embedded(address))
         if any(entry.covers(one, destination.port) for entry in self.deny for one in seen):
+            return _denied(destination)
+        if self._owner_refuses(destination, address):
             return _denied(destination)
         if self._allows_name(destination) or any(entry.covers(address, destination.port) for entry in self.allow):
             return None

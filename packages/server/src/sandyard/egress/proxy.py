@@ -60,6 +60,16 @@ class EgressProxy:
         serving = loop.create_task(loop.create_server(lambda: Door(account), sock=listener, backlog=256))
         self._attached[sandbox_id] = _Attached(account, listener, serving)
 
+    def change(self, sandbox_id: str, policy: EgressPolicy) -> None:
+        """As `ports.EgressControl.change`."""
+        rules = Rules.of(policy)
+        attached = self._attached.get(sandbox_id)
+        if attached is None or attached.account.rules == rules:
+            return
+        attached.account.rules = rules
+        for door in list(attached.account.doors):
+            door.recheck()
+
     def detach(self, sandbox_id: str) -> None:
         """Stop serving a sandbox and cut its connections. No error if unknown."""
         attached = self._attached.pop(sandbox_id, None)
