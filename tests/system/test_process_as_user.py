@@ -90,3 +90,37 @@ async def test_root_that_may_not_administer_gives_uids_too(tmp_path: Path) -> No
     process = await asyncio.create_subprocess_exec(*command, *tests, str(tmp_path / "t"), cwd=TESTS.parents[1], stdout=PIPE, stderr=STDOUT)
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()[-6000:]
+
+
+@pytest.mark.promise("process.weak_root")
+@pytest.mark.slow
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can map every user id")
+@pytest.mark.parametrize("network", ["the machine's", "its own"])
+async def test_root_of_a_user_namespace_that_maps_every_id(tmp_path: Path, network: str) -> None:
+    """It may give uids, and seems to administer; but from a sandbox's network it cannot come back into the machine's."""
+    unshare = ["unshare", "--user", *(["--net"] if network == "its own" else [])]
+    wanted = "uid_of_its_own or capability or fork_bomb or app_and_shared or killed_together"
+    files = [f"{TESTS}/test_process_isolation.py", f"{TESTS}/test_keeper_life.py"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, "-k", wanted, "--basetemp", str(tmp_path / "t")]
+    process = await asyncio.create_subprocess_exec(
+        *unshare,
+        "sh",
+        "-c",
+        'echo there; read -r mapped; exec "$@"',
+        "sh",
+        *tests,
+        cwd=TESTS.parents[1],
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if line == b"there\n":
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{process.pid}/{name}").write_text("0 0 4294967295")
+    said, _ = await process.communicate(b"mapped\n")
+    if line != b"there\n":
+        pytest.skip(f"this machine makes no such namespace: {line.decode()}")
+    assert process.returncode == 0, said.decode()[-6000:]

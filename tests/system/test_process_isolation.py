@@ -130,6 +130,10 @@ async def test_kernel_settings_cannot_be_written(inside: Rig, path: str) -> None
 
 @pytest.mark.promise("process.writable_space")
 async def test_home_tmp_app_and_shared_memory_can_be_written(inside: Rig) -> None:
+    turned = "import os; os.unlink('/app/main.py'); os.mkdir('/app/main.py'); result = os.listdir('/app/main.py')"
+    assert await inside.result("box", turned) == []
+    removed = "import os; os.rmdir('/app/main.py'); result = os.path.lexists('/app/main.py')"
+    assert await inside.result("box", removed) is False
     for path in ("/home/user/x", "/tmp/x", "/app/x", "/dev/shm/x", "/var/tmp/x"):
         assert await inside.result("box", f"open({path!r}, 'w').write('x'); result = 1") == 1
     assert await inside.result("box", "open('/app/main.py', 'a').write('#'); result = 1") == 1
