@@ -25,7 +25,7 @@ def connected(timeout=10):
 
 def ask(request, timeout=10):
     with connected(timeout) as s:
-        s.sendall(request)
+        s.sendall(request.replace(b"\\r\\n\\r\\n", b"\\r\\nConnection: close\\r\\n\\r\\n", 1))
         reply = b""
         while data := s.recv(65536): reply += data
         return reply

@@ -1,5 +1,8 @@
 """The first process of a sandbox: starts the command, keeps its output, reaps, says how it ended, and ends everything with it.
 
+Without a command the sandbox is its clients': it lives until it is told to end (SIGTERM), and says `listening` as soon as its own
+port does.
+
 One thread, one `poll`, no timer but those that are due: an idle guest never wakes. The command runs before anything is imported
 that takes time. The guest has no clock for the sandbox's end: an extended life is the keeper's knowledge and does not come in here,
 and the agent, of the same uid, could not be held by it anyway.
@@ -16,13 +19,14 @@ import time
 
 from sandkit.guest.light import decode, make_undumpable, signal
 from sandkit.guest.output import CHUNK, Writer
-from sandkit.guest.port import Port, listens
+from sandkit.guest.port import PORT, Port, listens
 from sandkit.guest.processes import Expendable, kill_others, limit_processes, spawn
 
 CONFIG_FD, OUTPUT_FD, STATUS_FD = 3, 4, 5
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL, where the configuration names no `grace`
 _DYING = 1.0  # seconds that the killed have to die before we report without them
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.008  # between two looks at the ready port
+_IN_USE = 98  # EADDRINUSE
 _LEFT_OVER = 1024 * 1024  # the most bytes that a pipe holds
 
 
@@ -79,7 +83,7 @@ def _tell(line: str) -> None:
 
 
 class Guest:
-    """One command, from its start to its end.
+    """One command, from its start to its end; or none, from our start to SIGTERM.
 
     Raises:
         OSError: the command could not be started.
@@ -90,12 +94,10 @@ class Guest:
         self._output = output
         self._status: int | None = None  # the command's, as waitpid gave it
         self._wakeup = _signals()
-        receiving, pipe = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(receiving, False)
-        self._pipe: int | None = receiving
-        self._agent = self._start(pipe)
-        os.close(pipe)
-        self._port = Port()
+        self._pipe: int | None = None
+        self._agent: int | None = None
+        self._port = Port(config.env)
+        self._begin()
         self._probe_at = None if config.ready_port is None else time.monotonic()
         self._pause = _FIRST_PAUSE
         self._kill_at: float | None = None
@@ -113,16 +115,29 @@ class Guest:
                 self._port.serve()
         return self._finish(self._status)
 
-    def _start(self, pipe: int) -> int:
-        """Start the command, when nothing of ours is open to it any more."""
+    def _begin(self) -> None:
+        """Start the command, when nothing of ours is open to it any more; without one, who serves our clients."""
         if self._config.processes is not None:
             limit_processes(self._config.processes)
         with Expendable():
             make_undumpable()
-            os.chdir(self._config.cwd)
-            agent = spawn(self._config.command, self._config.env, stdin=None, output=pipe)
+            if self._config.command:
+                self._start()
+            elif self._port.waiting is None:
+                raise OSError(_IN_USE, "the guest's port is in use", str(PORT))
+            else:
+                self._port.serve()
+        if not self._config.command and self._config.ready_port is None:
+            _tell('{"event": "listening"}')
+
+    def _start(self) -> None:
+        receiving, pipe = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(receiving, False)
+        self._pipe = receiving
+        os.chdir(self._config.cwd)
+        self._agent = spawn(self._config.command, self._config.env, stdin=None, output=pipe)
         os.chdir("/")
-        return agent
+        os.close(pipe)
 
     def _wait(self) -> set[int | None]:
         """Return the descriptors that have something, when one has or a timer is due."""
@@ -135,7 +150,7 @@ class Guest:
         return {fd for fd, _ in poll.poll(timeout)}
 
     def _run_timers(self, now: float) -> None:
-        if self._kill_at is not None and now >= self._kill_at:
+        if self._kill_at is not None and now >= self._kill_at and self._agent is not None:
             self._kill_at = None
             os.kill(self._agent, signal.SIGKILL)
         if self._port.retry_at is not None and now >= self._port.retry_at:
@@ -153,7 +168,10 @@ class Guest:
             self._pause = min(self._pause * 2, _LAST_PAUSE)
 
     def _take_signals(self) -> None:
-        if signal.SIGTERM in os.read(self._wakeup, 4096) and self._kill_at is None:
+        asked = signal.SIGTERM in os.read(self._wakeup, 4096)
+        if asked and self._agent is None:
+            self._status = 0
+        elif asked and self._agent is not None and self._kill_at is None:
             os.kill(self._agent, signal.SIGTERM)
             self._kill_at = time.monotonic() + self._config.grace
         self._reap()

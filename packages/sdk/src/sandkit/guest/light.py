@@ -23,7 +23,7 @@ else:
         import signal
         import socket
 
-__all__ = ["decode", "make_undumpable", "signal", "socket"]
+__all__ = ["decode", "encode", "make_undumpable", "signal", "socket"]
 
 _PR_SET_DUMPABLE = 4
 _RTLD_NOW = 2
@@ -58,6 +58,27 @@ def decode(text: str) -> Json:
     import json  # noqa: PLC0415 (slow; it also says what is wrong)
 
     return json.loads(text)
+
+
+def encode(value: Any) -> str:
+    """Return `value` (of dicts, lists, strings, numbers, booleans and None) as JSON in ASCII, without a space.
+
+    Raises:
+        TypeError, ValueError, RecursionError: it is no such value.
+    """
+    try:
+        import _json  # noqa: PLC0415 (with its fallback)
+
+        encoder = _json.make_encoder({}, _unknown, _json.encode_basestring_ascii, None, ":", ",", False, False, False)  # pyright: ignore[reportArgumentType] (as json.encoder calls it)
+        return "".join(encoder(value, 0))
+    except (ImportError, AttributeError):
+        import json  # noqa: PLC0415 (slow)
+
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _unknown(value: object) -> Any:
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def make_undumpable() -> None:

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    Source = int | str | None
+
 _EXPENDABLE = b"500"  # of 1000
 _STANDARD = [number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP)]
 """What can be ignored: Python ignores two, and a shell that started the server in the background two more."""
@@ -23,12 +25,24 @@ def spawn(command: list[str], env: Mapping[str, str], *, stdin: int | None, outp
     Raises:
         OSError: it could not be executed; `filename` names what is missing.
     """
+    return launch(command, env, (stdin, output, output))
+
+
+def launch(command: list[str], env: Mapping[str, str], standard: tuple[Source, Source, Source]) -> int:
+    """As `spawn`, with a source for each of the descriptors 0, 1, 2: a descriptor, the path of a device, or None for /dev/null.
+
+    A terminal that is opened so becomes the new session's controlling one.
+
+    Raises:
+        OSError: it could not be executed; `filename` names what is missing.
+        ValueError: an argument or a variable cannot be handed over (it holds a NUL).
+    """
     actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = []
-    for fd, source in ((0, stdin), (1, output), (2, output)):
-        if source is None:
-            actions.append((os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0))
-        else:
+    for fd, source in enumerate(standard):
+        if isinstance(source, int):
             actions.append((os.POSIX_SPAWN_DUP2, source, fd))
+        else:
+            actions.append((os.POSIX_SPAWN_OPEN, fd, source or "/dev/null", os.O_RDWR, 0))
     os.environ["PATH"] = env.get("PATH", os.defpath)  # posix_spawnp looks into ours
     return os.posix_spawnp(command[0], command, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_STANDARD)
 
