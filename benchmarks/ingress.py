@@ -87,7 +87,14 @@ async def serve_ingress(ready: Connection, upstream: int) -> None:
     catalog = Catalog()
     catalog.put(Route(sandbox_id=SANDBOX, owner=OWNER, agent="bench", state=SandboxState.RUNNING, access_token=TOKEN))
     token = "x" * 300
-    ingress = Ingress(catalog, Dialer(), owner_of=lambda _: None, internal_token=lambda _: token, is_platform_key=lambda _: False)
+    ingress = Ingress(
+        catalog,
+        Dialer(),
+        owner_of=lambda _: None,
+        internal_token=lambda _: token,
+        is_platform_key=lambda _: False,
+        wake=lambda _: asyncio.sleep(0),
+    )
     ready.send((await ingress.start("127.0.0.1", 0))[1])
     await asyncio.Event().wait()
 

@@ -29,5 +29,18 @@ PROMISES = [
     ("ingress.websocket", "issue 2 §3", "A WebSocket upgrade becomes a relay in both directions."),
     ("ingress.keep-alive", "issue 2 §3", "Connections to sandboxes are kept; a dead one costs a replayable request nothing."),
     ("ingress.memory", "issue 2 §7", "A head that comes again is recognised by its bytes; every check counts for it as for the first."),
+    (
+        "ingress.signed-url",
+        "issue 4 §4",
+        "A signed URL of a file admits to one path, verb and user of one sandbox until it expires, without a header.",
+    ),
+    ("ingress.traffic-token", "issue 4 §4", "A traffic token opens every port but the guest's; without it such a sandbox answers 403."),
+    (
+        "ingress.auto-resume",
+        "issue 4 §4",
+        "Traffic resumes a paused sandbox that wants it, and is answered as if it had never been paused.",
+    ),
+    ("ingress.mask-host", "issue 4 §1", "A sandbox made with maskRequestHost reads that Host."),
+    ("ingress.upload", "issue 4 §8", "What goes to the guest is bounded by the sandbox's disk, not by the bodies that agents take."),
     ("ingress.many", "issue 2 §3", "Hundreds of streams run side by side."),
 ]

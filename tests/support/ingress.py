@@ -14,7 +14,7 @@ from sandyard.ingress import Ingress, IngressLimits
 from support.dialer import LoopbackDialer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 ID, TOKEN, OWNER, KEY = "abc123", "token-of-abc123", "owner-1", "sk-" + "a1" * 20
 OTHER_KEY = "sk-" + "b2" * 20
@@ -164,17 +164,25 @@ async def yard(
     public: bool = False,
     owner_of: Callable[[str], str | None] = OWNERS.get,
     internal_token: Callable[[Route], str] = lambda route: f"jwt.of.{route.sandbox_id}",
+    wake: Callable[[str], Awaitable[object]] | None = None,
     **limits: Any,
 ) -> AsyncGenerator[Yard, None]:
     """An ingress with one running sandbox whose port 8080, 3000 and guest port are `handler`."""
     catalog, dialer = Catalog(), LoopbackDialer()
     catalog.put(Route(sandbox_id=ID, owner=OWNER, agent="echo", state=SandboxState.RUNNING, access_token=TOKEN, public=public))
+
+    async def resume(sandbox_id: str) -> None:
+        route = catalog.get(sandbox_id)
+        assert route is not None
+        catalog.put(replace(route, state=SandboxState.RUNNING))
+
     ingress = Ingress(
         catalog,
         dialer,
         owner_of=owner_of,
         internal_token=internal_token,
         is_platform_key=OWNERS.__contains__,
+        wake=wake or resume,
         limits=replace(IngressLimits(crash_wait=0.3, drain_timeout=0.2, linger_timeout=0.3), **limits),
     )
     async with listening(handler) as upstream:

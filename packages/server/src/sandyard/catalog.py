@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sandyard.domain.sandboxes import SandboxState
 
 
@@ -53,6 +55,10 @@ class Catalog:
     def by_token(self, token: str) -> Route | None:
         sandbox_id = self._by_token.get(token)
         return None if sandbox_id is None else self._routes.get(sandbox_id)
+
+    def living(self) -> Iterator[Route]:
+        """Yield the routes of sandboxes that have not ended."""
+        return (self._routes[sandbox_id] for sandbox_id in self._by_token.values())
 
     def put(self, route: Route) -> None:
         """Enter or replace a route and wake who waits for its change."""

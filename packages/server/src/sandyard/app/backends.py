@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from sandyard.config import Settings
 from sandyard.domain.specs import SandboxSpec
-from sandyard.ports import Backend, Dialer, Supervision
+from sandyard.ports import Backend, Dialer, Meters, Snapshots, Supervision
 from sandyard.services.ids import new_id
 
 if TYPE_CHECKING:
     from sandyard.domain.sandboxes import Isolation
 
 
-class WholeBackend(Backend, Supervision, Dialer, Protocol):
+class WholeBackend(Backend, Supervision, Dialer, Snapshots, Meters, Protocol):
     """A back end as the composition root holds it."""
 
     async def open(self) -> None: ...

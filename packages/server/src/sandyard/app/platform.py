@@ -25,7 +25,7 @@ from sandyard.services.exits import Exits
 from sandyard.services.keys import Keys, is_platform_key
 from sandyard.services.lifecycle import Lifecycle
 from sandyard.services.reconcile import Reconciler
-from sandyard.services.sandboxes import Sandboxes
+from sandyard.services.sandboxes import DEFAULT_SECONDS, Sandboxes
 from sandyard.services.secrets_dir import create_once
 from sandyard.services.signatures import Signatures
 from sandyard.services.tokens import Tokens
@@ -95,22 +95,15 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
         backend=backend,
         supervision=backend,
         dialer=backend,
+        snapshots=backend,
         catalog=Catalog(),
         tokens=tokens,
         clock=clock,
     )
-    ingress = Ingress(
-        context.catalog,
-        backend,
-        owner_of=keys.owner_of,
-        internal_token=tokens.internal_token,
-        is_platform_key=is_platform_key,
-        limits=IngressLimits(drain_timeout=settings.drain_timeout),
-    )
-    return _wire(context, backend, keys, ingress)
+    return _wire(context, backend, keys, tokens)
 
 
-def _wire(context: Context, backend: WholeBackend, keys: Keys, ingress: Ingress) -> Platform:
+def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -> Platform:
     settings = context.settings
     wakes = Wakes()
     exits = Exits(context.supervision)
@@ -131,7 +124,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, ingress: Ingress)
         wakes=wakes,
         loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, builder.run),
         api=api_server(create_api(_parts(context, keys, templates, lifecycle)), settings),
-        ingress=ingress,
+        ingress=_ingress(context, keys, tokens, lifecycle),
     )
 
 
@@ -147,6 +140,18 @@ def _parts(context: Context, keys: Keys, templates: TemplateParts, lifecycle: Li
         signatures=Signatures(keys, context.clock),
         check_entry=read_entry,
         clock=context.clock,
+    )
+
+
+def _ingress(context: Context, keys: Keys, tokens: Tokens, lifecycle: Lifecycle) -> Ingress:
+    return Ingress(
+        context.catalog,
+        context.dialer,
+        owner_of=keys.owner_of,
+        internal_token=tokens.internal_token,
+        is_platform_key=is_platform_key,
+        wake=lambda sandbox_id: lifecycle.resume(sandbox_id, DEFAULT_SECONDS),
+        limits=IngressLimits(drain_timeout=context.settings.drain_timeout),
     )
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sandkit.wire.errors import AGENT_TIMEOUT, ApiError
+from sandkit.wire.errors import AGENT_TIMEOUT, SANDBOX_PAUSED, ApiError
 from sandyard.domain.errors import PortClosed, SandboxGone
 from sandyard.domain.sandboxes import SandboxState
-from sandyard.domain.specs import AGENT_PORT
+from sandyard.domain.specs import AGENT_PORT, GUEST_PORT
 from sandyard.ingress import routing
 from sandyard.ingress.heads import body_too_large, finish_request, new_request_id, render_response, request_id_of
 from sandyard.ingress.passage import find_passage
@@ -47,6 +47,7 @@ class Exchange:
         self._plane = plane
         self._front = front
         self._length = length
+        self._limit = 0
         self._target: routing.Target | None = None
         self._back: Back | None = None
         self._task: asyncio.Task[None] | None = None
@@ -60,34 +61,59 @@ class Exchange:
         self._rechunk = False
         self._close = False
         self._raw = False
+        self._woken = False
         self._over = False
 
     # --- the request, from the front
 
     def start(self) -> None:
         """Find out who is asked and send the head, or answer with an error."""
-        plane = self._plane
         try:
-            if self.passage is None or not self.passage.holds(plane):
-                self._target = routing.find_target(self.head, plane.catalog)
-                self.passage = find_passage(plane, self.head, self._target)
+            passage = self.passage = self._find_passage()
+        except ApiError as error:
+            if error.problem is SANDBOX_PAUSED and self._target is not None and self._auto_resumes():
+                self._task = self._plane.tasks.spawn(self._wake(self._target))
+            else:
+                self.fail(error)
+            return
+        self._request_head = finish_request(passage.lines, self._length, self.request_id)
+        self._connect(passage.target)
+
+    def _find_passage(self) -> Passage:
+        """Return what the head leads to, from memory if it still does.
+
+        Raises:
+            ApiError: it leads nowhere, the caller is not admitted, or the body is too large for where it leads.
+        """
+        plane, passage = self._plane, self.passage
+        if passage is None or not passage.holds(plane):
+            self._target = routing.find_target(self.head, plane.catalog)
+            passage = find_passage(plane, self.head, self._target)
+        self._target = passage.target
+        self._limit = plane.limits.upload_bytes if self._target.port == GUEST_PORT else plane.limits.body_bytes
+        if self._length is not None and self._length > self._limit:
+            raise body_too_large(self._limit)
+        return passage
+
+    async def _wake(self, target: Target) -> None:
+        """Let the sandbox run on, then go on as if it had never been paused. Once: who pauses it again meanwhile wins."""
+        self._woken = True
+        try:
+            await self._plane.wake(target.sandbox_id)
         except ApiError as error:
             self.fail(error)
-            return
-        self._target = self.passage.target
-        self._request_head = finish_request(self.passage.lines, self._length, self.request_id)
-        self._connect(self._target)
+        else:
+            self._task = None
+            self.start()
 
     def request_data(self, data: bytes) -> None:
         if self._over:
             return
         self._received += len(data)
-        if self.head.chunked and self._received > self._plane.limits.body_bytes:
-            self.fail(body_too_large(self._plane.limits))
-            return
-        if self.head.chunked:
-            data = chunk(data)
-        self._send(data)
+        if self.head.chunked and self._limit and self._received > self._limit:
+            self.fail(body_too_large(self._limit))
+        else:
+            self._send(chunk(data) if self.head.chunked else data)
 
     def request_end(self) -> None:
         """Every byte of the request has arrived."""
@@ -335,6 +361,10 @@ class Exchange:
                     await self._plane.catalog.changed(self._target.sandbox_id)
         except TimeoutError:
             pass
+
+    def _auto_resumes(self) -> bool:
+        route = self._route()
+        return route is not None and route.auto_resume and not self._woken
 
     def _route(self) -> Route | None:
         return None if self._target is None else self._plane.catalog.get(self._target.sandbox_id)

@@ -111,8 +111,7 @@ def inspect_request(method: bytes, target: bytes, version: str, headers: list[He
     """Return the head, or raise.
 
     Raises:
-        ApiError: `invalid_request` for anything ambiguous (RFC 9112 §6.3, §11.2), `method_not_allowed`, `headers_too_large`,
-            `too_large`.
+        ApiError: `invalid_request` for anything ambiguous (RFC 9112 §6.3, §11.2), `method_not_allowed`, `headers_too_large`.
     """
     _check_line(method, version, headers, limits)
     kept, special = _sort_headers(headers)
@@ -121,7 +120,7 @@ def inspect_request(method: bytes, target: bytes, version: str, headers: list[He
         kept = [pair for pair in kept if pair[0] not in nominated]
     minor = 1 if version == "1.1" else 0
     path, host = _resolve_target(target, _read_host(special, minor))
-    length, chunked = _read_framing(special, minor, limits)
+    length, chunked = _read_framing(special, minor)
     return RequestHead(
         method=method,
         target=path,
@@ -195,7 +194,7 @@ def _resolve_target(target: bytes, host: bytes) -> tuple[bytes, bytes]:
     return target, host
 
 
-def _read_framing(special: dict[bytes, list[bytes]], minor: int, limits: IngressLimits) -> tuple[int | None, bool]:
+def _read_framing(special: dict[bytes, list[bytes]], minor: int) -> tuple[int | None, bool]:
     lengths, codings = special.get(b"content-length"), special.get(b"transfer-encoding")
     if codings is not None:
         if lengths is not None or minor == 0 or codings[0].strip().lower() != b"chunked":
@@ -205,14 +204,11 @@ def _read_framing(special: dict[bytes, list[bytes]], minor: int, limits: Ingress
         return None, False
     if not _DIGITS.fullmatch(lengths[0]):
         raise ApiError(INVALID_REQUEST, "Content-Length must be a decimal number")
-    length = int(lengths[0])
-    if length > limits.body_bytes:
-        raise body_too_large(limits)
-    return length, False
+    return int(lengths[0]), False
 
 
-def body_too_large(limits: IngressLimits) -> ApiError:
-    return ApiError(TOO_LARGE, f"The body is larger than the {limits.body_bytes} bytes that one request may carry")
+def body_too_large(limit: int) -> ApiError:
+    return ApiError(TOO_LARGE, f"The body is larger than the {limit} bytes that one request may carry")
 
 
 def head_too_large(limits: IngressLimits) -> ApiError:
@@ -262,7 +258,9 @@ def _may_hold_key(data: bytes) -> bool:
     return b"sk-" in lowered or b"e2b_" in lowered
 
 
-def render_request(head: RequestHead, *, target: bytes, identity: bytes, is_platform_key: Callable[[str], bool]) -> tuple[bytes, bool]:
+def render_request(
+    head: RequestHead, *, target: bytes, host: bytes, identity: bytes, is_platform_key: Callable[[str], bool]
+) -> tuple[bytes, bool]:
     """Return the head for the sandbox, and whether it had to be searched for platform keys.
 
     The head is ours for framing and identity, the caller's for the rest, and holds no platform credential.
@@ -273,7 +271,7 @@ def render_request(head: RequestHead, *, target: bytes, identity: bytes, is_plat
     Raises:
         ApiError: the URL holds a platform key, which cannot be taken off without changing what is asked for.
     """
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, head.host)]
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, host)]
     lines += [b"%b: %b\r\n" % pair for pair in head.kept]
     for value in head.special.get(b"authorization", ()):
         if not is_platform_authorization(value, is_platform_key):

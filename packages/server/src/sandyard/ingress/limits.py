@@ -21,6 +21,8 @@ class IngressLimits:
 
     head_bytes: int = 64 * 1024
     body_bytes: int = 100 * MEBIBYTE
+    upload_bytes: int = 64 * 1024 * MEBIBYTE
+    """What one request may carry to the guest, which writes files; a sandbox's disk is the real bound."""
     headers: int = 200
     connections: int = 10_000
     head_timeout: float = 15.0

@@ -42,7 +42,15 @@ def find_passage(plane: Plane, head: RequestHead, target: Target) -> Passage:
     lines, searched = render_request(
         head,
         target=routing.path_for(head, target),
+        host=_host_for(head, route, target),
         identity=f"x-internal-token: {token}\r\nx-sandbox-id: {route.sandbox_id}\r\n".encode("latin-1"),
         is_platform_key=plane.is_platform_key,
     )
     return Passage(target, route, token, lines, lasting=by_route and not searched)
+
+
+def _host_for(head: RequestHead, route: Route, target: Target) -> bytes:
+    """Return the Host that the sandbox reads: the caller's, or the one that the sandbox was made with."""
+    if not route.mask_request_host:
+        return head.host
+    return route.mask_request_host.replace("${PORT}", str(target.port)).encode("latin-1", errors="replace")

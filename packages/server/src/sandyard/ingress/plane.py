@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from sandyard.catalog import Catalog, Route
     from sandyard.ingress.limits import IngressLimits
@@ -35,13 +35,17 @@ class Tasks:
 
 @dataclass(slots=True, kw_only=True)
 class Plane:
-    """`owner_of` and `is_platform_key` take an API key, `internal_token` a route; all three are quick and never wait."""
+    """`owner_of` and `is_platform_key` take an API key, `internal_token` a route; all three are quick and never wait.
+
+    `wake` resumes a paused sandbox whose route says that traffic may, and returns when its route says that it runs.
+    """
 
     catalog: Catalog
     pool: Pool
     owner_of: Callable[[str], str | None]
     internal_token: Callable[[Route], str]
     is_platform_key: Callable[[str], bool]
+    wake: Callable[[str], Awaitable[object]]
     limits: IngressLimits
     tasks: Tasks = field(default_factory=Tasks)
     draining: bool = False

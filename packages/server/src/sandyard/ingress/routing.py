@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,14 @@ from sandkit.wire.errors import (
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.specs import GUEST_PORT
 from sandyard.ingress.heads import VENDORS, bearer_of
+from sandyard.ingress.signed import read_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandyard.catalog import Catalog, Route
     from sandyard.ingress.heads import RequestHead
+    from sandyard.ingress.signed import SignedUrl
 
 _SHARED_HOST = re.compile(rb"(?:localhost|sandbox\..+|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\])(?::\d+)?", re.IGNORECASE)
 _NAMED_HOST = re.compile(rb"(\d{1,5})-([a-z0-9]+)[-.]", re.IGNORECASE)
@@ -67,11 +70,22 @@ def find_target(head: RequestHead, catalog: Catalog) -> Target:
     route = None if token is None else catalog.by_token(token)
     if route is not None:
         return Target(route.sandbox_id, GUEST_PORT)
+    signed = read_signed(head)
+    if signed is not None:
+        return _find_signed(signed, catalog)
     raise ApiError(
         INVALID_REQUEST if token is None else UNAUTHENTICATED,
         "Say which sandbox is meant: send PPIO-Sandbox-Id and PPIO-Sandbox-Port (or the E2B names), or use the host "
         "<port>-<sandbox id>.<domain>, or send the X-Access-Token of a living sandbox",
     )
+
+
+def _find_signed(signed: SignedUrl, catalog: Catalog) -> Target:
+    """Return the sandbox whose token a URL was signed with: nothing else in the URL of a shared address names it."""
+    for route in catalog.living():
+        if signed.made_with(route.access_token):
+            return Target(route.sandbox_id, GUEST_PORT)
+    raise ApiError(UNAUTHENTICATED, "The URL's signature is not that of any living sandbox")
 
 
 @lru_cache(maxsize=1024)
@@ -114,29 +128,50 @@ def admit(head: RequestHead, target: Target, catalog: Catalog, owner_of: Callabl
     route = catalog.get(target.sandbox_id)
     if route is None:
         raise ApiError(SANDBOX_GONE, "The sandbox was not found")
-    by_route = (route.public and target.port != GUEST_PORT) or _has_token(head, route)
-    if not by_route:
-        _check_keys(head, route, owner_of)
+    by_route = (route.public and target.port != GUEST_PORT) or _has_token(head, target, route)
+    if not by_route and not _is_signed(head, target, route):
+        _check_keys(head, target, route, owner_of)
     check_state(route)
     return route, by_route
 
 
-def _has_token(head: RequestHead, route: Route) -> bool:
-    expected = route.access_token.encode()
+def _has_token(head: RequestHead, target: Target, route: Route) -> bool:
+    expected = [route.access_token.encode()]
+    if route.traffic_token and target.port != GUEST_PORT:
+        expected.append(route.traffic_token.encode())
     for name in (b"x-access-token", b"e2b-traffic-access-token"):
         tokens = head.special.get(name)
-        if tokens is not None and hmac.compare_digest(tokens[0], expected):
+        if tokens is not None and any(hmac.compare_digest(tokens[0], token) for token in expected):
             return True
     return False
 
 
-def _check_keys(head: RequestHead, route: Route, owner_of: Callable[[str], str | None]) -> None:
+def _is_signed(head: RequestHead, target: Target, route: Route) -> bool:
+    """Tell whether a signed URL admits to what is asked for.
+
+    Raises:
+        ApiError: `unauthenticated` if it did, but no longer does, or never did.
+    """
+    signed = read_signed(head) if target.port == GUEST_PORT else None
+    if signed is None:
+        return False
+    if not signed.made_with(route.access_token):
+        raise ApiError(UNAUTHENTICATED, "The URL's signature is wrong: it fits one path, one user and one verb of one sandbox")
+    if signed.expires_at is not None and signed.expires_at < time.time():
+        raise ApiError(UNAUTHENTICATED, "The URL's signature has expired; have a new one made")
+    return True
+
+
+def _check_keys(head: RequestHead, target: Target, route: Route, owner_of: Callable[[str], str | None]) -> None:
     keys = [head.first(b"x-api-key"), *(bearer_of(value) for value in head.special.get(b"authorization", ()))]
     owners = {owner_of(key) for key in keys if key} - {None}
     if route.owner in owners:
         return
     if owners:
         raise ApiError(FORBIDDEN, "This API key does not own the sandbox")
+    if route.traffic_token and target.port != GUEST_PORT:
+        given = "invalid" if b"e2b-traffic-access-token" in head.special else "missing"
+        raise ApiError(FORBIDDEN, f"This sandbox takes traffic with its traffic access token only: E2b-Traffic-Access-Token is {given}")
     raise ApiError(
         UNAUTHENTICATED,
         "This sandbox is not public: send its access token (X-Access-Token) or its owner's API key (X-API-Key)",

@@ -11,7 +11,7 @@ from sandyard.ingress.plane import Plane
 from sandyard.ingress.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sandyard.catalog import Catalog, Route
     from sandyard.ports import Dialer
@@ -22,7 +22,8 @@ class Ingress:
 
     `owner_of` returns whose an API key is, or None; `internal_token` the JWT that a request carries into the sandbox;
     `is_platform_key` tells whether a string is a key of this platform, and so must never reach a sandbox. All three are called
-    on the event loop and must not wait.
+    on the event loop and must not wait. `wake` resumes a sandbox that is paused and has `auto_resume`; it raises ApiError where it
+    cannot.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Ingress:
         owner_of: Callable[[str], str | None],
         internal_token: Callable[[Route], str],
         is_platform_key: Callable[[str], bool],
+        wake: Callable[[str], Awaitable[object]],
         limits: IngressLimits | None = None,
     ) -> None:
         limits = limits or IngressLimits()
@@ -42,6 +44,7 @@ class Ingress:
             owner_of=owner_of,
             internal_token=internal_token,
             is_platform_key=is_platform_key,
+            wake=wake,
             limits=limits,
         )
         self._fronts: set[Front] = set()
