@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from sandyard.catalog import Catalog
     from sandyard.config import Settings
-    from sandyard.ports import Backend, Blobs, Clock, Dialer, Store, Supervision
+    from sandyard.ports import Backend, Blobs, Clock, Dialer, Snapshots, Store, Supervision
 
 
 class AccessTokens(Protocol):
@@ -27,6 +27,7 @@ class Context:
     backend: Backend
     supervision: Supervision
     dialer: Dialer
+    snapshots: Snapshots
     catalog: Catalog
     tokens: AccessTokens
     clock: Clock
