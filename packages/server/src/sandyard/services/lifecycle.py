@@ -215,7 +215,8 @@ class Lifecycle:
         try:
             await act
         except SandboxGone:
-            await self.end(row.id, SandboxState.FAILED, "The sandbox ended while nobody looked")
+            exited = await self._supervision.ended(row.id)
+            await self.end(row.id, SandboxState.FAILED, exited.reason if exited else "The sandbox ended while nobody looked", exited)
             raise
 
     async def _give_up(self, sandbox_id: str, reason: str, exited: Exited | None = None) -> None:

@@ -31,6 +31,7 @@ PATIENCE = 5.0
 CLOCK_CHECK = 60.0
 """Seconds after which the time is looked at again, because the clock may have been set."""
 
+_GONE = "the sandbox does not live"
 _SANDBOX_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -102,6 +103,7 @@ class Keeper:
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, int] = {}
         self._stopping: dict[str, list[int]] = {}
+        self._dying: dict[str, list[int]] = {}
         self._leaving: int | None = None
         self._server: Server | None = None
         self._alone_since = time.monotonic()
@@ -162,6 +164,7 @@ class Keeper:
         self._server = None
         self._starting.clear()
         self._stopping.clear()
+        self._dying.clear()
         self._alone_since = time.monotonic()
         self._loop.watch(self._listener.fileno(), self._on_connect)
         self._tick()
@@ -172,7 +175,7 @@ class Keeper:
         except Refused as refusal:
             self._refuse(request.number, refusal.word, str(refusal))
         except ProcessLookupError:
-            self._refuse(request.number, protocol.GONE, "the sandbox does not live")
+            self._refuse_when_ended(request)
         except (OSError, KeyError, TypeError, ValueError) as error:
             self._refuse(request.number, protocol.UNAVAILABLE, f"{type(error).__name__}: {error}")
         else:
@@ -193,10 +196,19 @@ class Keeper:
         if self._server is not None:
             self._server.send({"id": number, "error": word, "message": sentence})
 
+    def _refuse_when_ended(self, request: Request) -> None:
+        """Say that the sandbox has gone, but not before its end is told: who hears it may ask how it ended."""
+        sandbox_id = request.fields["sandbox"]
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is not None and not sandbox.ended and sandbox.record.first is not None:
+            self._dying.setdefault(sandbox_id, []).append(request.number)
+        else:
+            self._refuse(request.number, protocol.GONE, _GONE)
+
     def _living(self, request: Mapping[str, Any]) -> Sandbox:
         sandbox = self._sandboxes.get(request["sandbox"])
         if sandbox is None or sandbox.ended:
-            raise Refused(protocol.GONE, "the sandbox does not live")
+            raise Refused(protocol.GONE, _GONE)
         return sandbox
 
     # -- operations --------------------------------------------------------------------------------------------------------------
@@ -316,6 +328,8 @@ class Keeper:
             self._forget(sandbox)
         else:
             self._tell_end(sandbox)
+        for asked in self._dying.pop(sandbox.record.sandbox_id, []):
+            self._refuse(asked, protocol.GONE, _GONE)
 
     def _tell_end(self, sandbox: Sandbox) -> None:
         if self._server is not None:
