@@ -26,6 +26,11 @@ PROMISES = [
         "A client that leaves cancels the work; a thread is left to end, a generator is closed at its next yield.",
     ),
     ("agent.first-chunk", "issue 2 §2", "The first chunk is on the wire before the second exists, also under middlewares."),
+    (
+        "agent.connections",
+        "DESIGN §5",
+        "Connections keep to HTTP/1.1: order, reuse, chunks, 100-continue, HEAD; no header smuggles another, bursts stay whole.",
+    ),
     ("agent.idle", "issue 2 §7", "An idle agent uses no CPU, and its Date header is right all the same."),
     ("agent.drains", "seed 001 §3.2", "SIGTERM lets running requests end before the agent ends."),
     (

@@ -37,7 +37,7 @@ class Handler:
         target = _code_of(function)
         self.streams = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
         self.is_async = inspect.iscoroutinefunction(target)
-        self._context_at = _context_place(function, context_type)
+        self._begun = _caller(function, _context_place(function, context_type))
 
     def __call__(self, request: Any, make_context: Callable[[], Any], threads: Threads) -> Awaitable[Any]:
         if self.is_async:
@@ -49,15 +49,6 @@ class Handler:
             return self._begun(request, make_context)  # makes the generator, and runs none of the user's code yet
         result = await threads.call(self._begun, request, make_context)
         return await result if inspect.isawaitable(result) else result
-
-    def _begun(self, request: Any, make_context: Callable[[], Any]) -> Any:
-        match self._context_at:
-            case None:
-                return self.function(request)
-            case "":
-                return self.function(request, make_context())
-            case name:
-                return self.function(request, **{name: make_context()})
 
 
 def stream_of(result: Any, threads: Threads) -> AsyncIterator[Any] | None:
@@ -83,6 +74,17 @@ def _code_of(function: Any) -> Any:
     if inspect.isroutine(function) or inspect.isclass(function):
         return function
     return function.__call__
+
+
+def _caller(function: Callable[..., Any], context_at: str | None) -> Callable[[Any, Callable[[], Any]], Any]:
+    """Return the call of `function` with a request and, where `_context_place` says so, the context, which is made only then."""
+    match context_at:
+        case None:
+            return lambda request, _make_context: function(request)
+        case "":
+            return lambda request, make_context: function(request, make_context())
+        case name:
+            return lambda request, make_context: function(request, **{name: make_context()})
 
 
 def _context_place(function: Callable[..., Any], context_type: type) -> str | None:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from ppio_sandbox.agent_runtime.runtime.exchange import Exchange
 
 _SANDBOX_HEADER = "x-sandbox-id"
+_NO_FIELDS: dict[str, Any] = {}
 
 
 class Invocation:
     """One call. `request` is the decoded body, with `prompt` and `query` mirrored; other values travel unchanged."""
 
-    __slots__ = ("_context", "_exchange", "request")
+    __slots__ = ("_context", "_exchange", "_fields", "request")
 
     def __init__(self, exchange: Exchange, body: bytes) -> None:
         """Decode `body`.
@@ -31,17 +32,20 @@ class Invocation:
         self._exchange = exchange
         self._context: RequestContext | None = None
         request = _decoded(body)
-        self.request: Any = request if exchange.dialect is agentcore.DIALECT else _mirrored(request)
+        if exchange.dialect is not agentcore.DIALECT:
+            request = _mirrored(request)
+        self.request: Any = request
+        self._fields = cast("dict[str, Any]", request) if isinstance(request, dict) else _NO_FIELDS
 
     @property
     def stream(self) -> bool | None:
         """True: the caller wants a stream; False: one answer; None: it does not say, the agent's return type decides."""
-        wish = self._field("stream")
+        wish = self._fields.get("stream")
         return wish if isinstance(wish, bool) and self._exchange.dialect is not agentcore.DIALECT else None
 
     def limit(self, seconds: float) -> float:
         """Return how long the call may take: `seconds` (0: for ever), or what the caller wants if that is less."""
-        told = self._field("timeout")
+        told = self._fields.get("timeout")
         if told is None:
             return seconds
         if isinstance(told, bool) or not isinstance(told, int | float) or not told > 0 or self._exchange.dialect is agentcore.DIALECT:
@@ -51,17 +55,13 @@ class Invocation:
     @property
     def action(self) -> Any:
         """The debug action that the body asks for, if it does."""
-        return self._field(agentcore.ACTION)
+        return self._fields.get(agentcore.ACTION)
 
     def context(self) -> RequestContext:
         """Return the context; made when first asked for, and then always the same."""
         if self._context is None:
-            self._context = request_context(self._exchange, self._field("sandbox_id") or self._field("session_id"))
+            self._context = request_context(self._exchange, self._fields.get("sandbox_id") or self._fields.get("session_id"))
         return self._context
-
-    def _field(self, name: str) -> Any:
-        request = cast("dict[str, Any] | list[Any] | None", self.request)
-        return request.get(name) if isinstance(request, dict) else None
 
 
 def request_context(exchange: Exchange, sandbox_id: Any = None) -> RequestContext:

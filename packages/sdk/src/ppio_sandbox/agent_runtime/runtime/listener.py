@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.server import ServerState
 
 from ppio_sandbox.agent_runtime.runtime import logs
+from ppio_sandbox.agent_runtime.runtime.connection import Connection
 
 if TYPE_CHECKING:
     import socket
@@ -34,7 +32,7 @@ def serve(app: Application, config: RuntimeConfig, port: int | None, host: str |
         host=config.host if host is None else host,
         port=config.port if port is None else port,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="websockets-sansio" if with_websocket else "none",
         lifespan="on",
         log_config=None,  # logging is the agent's to configure
@@ -57,12 +55,11 @@ def _url(listener: Any) -> str:
 class Server(uvicorn.Server):
     """A uvicorn server that waits for its end instead of looking for it ten times a second.
 
-    The other thing that uvicorn's tick does, the Date header, is done when a request comes.
+    The other thing that uvicorn's tick does, the Date header, `Connection` does when it answers.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.server_state = _DatedState(config)
         self._end = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -88,26 +85,3 @@ class Server(uvicorn.Server):
         """Begin to end, on a signal."""
         super().handle_exit(sig, frame)
         self.stop()
-
-
-class _DatedState(ServerState):
-    """Gives each request the headers of its own second."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        self._config = config
-        self._second = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-        super().__init__()
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The headers of every reply."""
-        now = int(time.time())
-        if now != self._second:
-            self._second = now
-            self._headers = [(b"date", formatdate(now, usegmt=True).encode()), *self._config.encoded_headers]
-        return self._headers
-
-    @default_headers.setter
-    def default_headers(self, value: list[tuple[bytes, bytes]]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Take uvicorn's initial value, which is of no use here."""

@@ -87,11 +87,22 @@ def _limited(exchange: Exchange, limit: int) -> Receive:
     return read
 
 
+class _Whole(Response):
+    """A whole answer, whose body and headers are made already: Starlette would make them once more."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.status_code = reply.status
+        self.background = None
+        self.body = reply.body
+        self.raw_headers = list(reply.headers)
+
+
 class _EventStream(StreamingResponse):
     """Sends frames as they come. The exchange watches the client already, so no second watcher is started."""
 
     def __init__(self, reply: StreamReply, exchange: Exchange) -> None:
         super().__init__(_all_frames(reply))
+        self.raw_headers = list(reply.headers)
         self._exchange = exchange
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the face of ASGI)
@@ -108,9 +119,7 @@ def response(reply: Reply | StreamReply | Response, exchange: Exchange) -> Respo
     """Return `reply` as a Starlette response; one that is a response already keeps all that it has."""
     if isinstance(reply, Response):
         return reply
-    made = Response(reply.body, reply.status) if isinstance(reply, Reply) else _EventStream(reply, exchange)
-    made.raw_headers = list(reply.headers)
-    return made
+    return _Whole(reply) if isinstance(reply, Reply) else _EventStream(reply, exchange)
 
 
 async def _all_frames(reply: StreamReply) -> AsyncIterator[bytes]:

@@ -248,11 +248,12 @@ class AgentRuntimeServer:
             raise _no_entrypoint()
         if self._limiter is not None:
             admit(self._limiter, exchange)
-        invocation = Invocation(exchange, await read(self.config.max_request_size))
+        config = self.config
+        invocation = Invocation(exchange, await read(config.max_request_size))
         AgentRuntimeContext.defer(invocation.context)
-        if self.config.debug and isinstance(invocation.action, str):
+        if config.debug and isinstance(invocation.action, str):
             return await agentcore.act(invocation.action, self.health, exchange.request_id)
-        exchange.limit(invocation.limit(self.config.timeout))
+        exchange.limit(invocation.limit(config.timeout))
         self._watch.over(exchange)
         result = await self._handler(invocation.request, invocation.context, self._threads)
         wish = invocation.stream
