@@ -27,10 +27,17 @@ DRAIN_SECONDS = 10
 def serve(app: Application, config: RuntimeConfig, port: int | None, host: str | None, *, with_websocket: bool) -> None:
     """Serve `app` until SIGTERM or SIGINT; `port` and `host`, if told, go before those of `config`."""
     logs.configure(config.debug)
-    settings = uvicorn.Config(
+    told = {"port": config.port if port is None else port, "host": config.host if host is None else host}
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(settings(app, config.model_copy(update=told), with_websocket=with_websocket)).run()
+
+
+def settings(app: Application, config: RuntimeConfig, *, with_websocket: bool) -> uvicorn.Config:
+    """Return how `app` is served on the host and port of `config`."""
+    return uvicorn.Config(
         app,
-        host=config.host if host is None else host,
-        port=config.port if port is None else port,
+        host=config.host,
+        port=config.port,
         loop="uvloop",
         http=Connection,
         ws="websockets-sansio" if with_websocket else "none",
@@ -43,8 +50,6 @@ def serve(app: Application, config: RuntimeConfig, port: int | None, host: str |
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        Server(settings).run()
 
 
 def _url(listener: Any) -> str:
