@@ -77,7 +77,15 @@ def refused(script: str, *wrapper: str) -> tuple[str, Facts]:
     """Run a start in `wrapper` after `script` has forbidden it; return what bubblewrap wrote and the facts as they are there."""
     probe = "import json; from sandyard.backends.process.diagnose import facts; f = facts(); print(json.dumps([f.settings, f.container, f.chroot]))"
     command = f'{script}\n"$@" >&2\n{sys.executable} -c "{probe}"'
-    done = subprocess.run([*wrapper, "sh", "-c", command, "sh", *START], capture_output=True, text=True, timeout=60, check=False)
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"  # chroot is there, which an ordinary user's shell may not look into
+    done = subprocess.run(
+        [*wrapper, "sh", "-c", command, "sh", *START],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     if done.returncode != 0 or "bwrap" not in done.stderr:
         pytest.skip(f"this machine does not let us forbid it: {done.stderr}")
     return done.stderr, Facts(*json.loads(done.stdout))
