@@ -35,6 +35,7 @@ async def agent(payload, context):
         case {"how": "context"}:
             return {"session": context.session_id, "headers": context.request_headers}
         case {"how": "raise"}: raise ValueError("no such city")
+        case {"how": "details"}: raise HTTPException(422, {"field": "city", "why": ["unknown"]})
         case {"how": "teapot"}: raise HTTPException(418, "teapot")
         case {"how": "response"}: return JSONResponse({"own": 1}, 404)
         case {"how": "dataclass"}: return Record("n")
@@ -50,6 +51,7 @@ async def words():
 CALLS: list[object] = [
     {"how": "context"},
     {"how": "raise"},
+    {"how": "details"},
     {"how": "teapot"},
     {"how": "response"},
     {"how": "dataclass"},

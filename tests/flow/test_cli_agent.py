@@ -340,6 +340,9 @@ async def test_what_an_agent_wrote_does_not_steer_the_terminal(cli: Cli, platfor
     shown = await cli.on_terminal("logs", "i1")
     assert "\\x1b]0;owned\\x07\\x1b[2J\\x9b2J" in shown
     assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+    as_json = await cli.on_terminal("logs", "i1", "--json")
+    assert not {"\x1b", "\x07", "\x9b"} & set(as_json)
+    assert json.loads(as_json)["line"] == hostile
     process = await cli.start("logs", "i1")
     assert (await asyncio.wait_for(process.communicate(), 30))[0].decode() == hostile + "\n"
 

@@ -56,6 +56,7 @@ PROMISES = [
         "issue 3 §5",
         "Importing the client loads no HTTP library; a client that is made loads its own, and no server.",
     ),
+    ("sdk.surface", "issue 3 §5", "Names, signatures, defaults and fields that users rely on change only together with their record."),
     ("client.closed", "issue 3 §3", "A client that is used after close() says so."),
     ("client.one-sandbox", "issue 3 §3", "Concurrent calls with one id use one sandbox."),
     (

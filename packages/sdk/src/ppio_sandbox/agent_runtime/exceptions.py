@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import builtins
 
+__all__ = ["PPIOAgentRuntimeError", "RuntimeError", "ValidationError"]
+
 
 class PPIOAgentRuntimeError(Exception):
     """The base of all errors of this package. `error_code` is a stable word for programs."""

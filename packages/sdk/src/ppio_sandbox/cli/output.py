@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """Control characters as people may see them: what an agent or a build wrote must not steer the reader's terminal."""
 
+_ESCAPED = {code: f"\\u{code:04x}" for code in range(127, 160)}
+"""Those control characters that `json.dumps` leaves as they are."""
+
 
 class ExitCode(IntEnum):
     """How a command ended."""
@@ -84,7 +87,8 @@ def end_of_line(text: str) -> str:
 
 
 def give_json(value: object) -> None:
-    give(json.dumps(value, ensure_ascii=False, default=str))
+    """Give one JSON value. Control characters are escaped as JSON does it: on a terminal too it stays JSON."""
+    give(json.dumps(value, ensure_ascii=False, default=str).translate(_ESCAPED))
 
 
 def fail(code: ExitCode, sentence: str, *, as_json: bool = False, **fields: Any) -> NoReturn:
@@ -120,14 +124,8 @@ def _fail_with(error: PPIOAgentRuntimeError, *, as_json: bool) -> NoReturn:
     if output:
         say(output)
     fields = {"error_code": error.error_code, "request_id": getattr(error, "request_id", None), "details": details or None}
-    sentence = f"{_type_of(details, str(error))}{error}{_exit_code_of(details, str(error))}{_hint(error)}"
+    sentence = f"{error}{_exit_code_of(details, str(error))}{_hint(error)}"
     fail(_code_of(error), sentence, as_json=as_json, **fields)
-
-
-def _type_of(details: Mapping[str, Any], told: str) -> str:
-    """Return the class of the agent's exception: `KeyError` says more than the key alone."""
-    kind = details.get("error_type")
-    return f"{kind}: " if isinstance(kind, str) and kind[:1].isupper() and kind not in told else ""
 
 
 def _exit_code_of(details: Mapping[str, Any], told: str) -> str:

@@ -83,7 +83,7 @@ class AgentRuntimeClient:
         with rules.about_template(template_id):
             made = await self.platform.create(wanted)
         sandbox = Sandbox(made.sandbox_id, self.platform.addresses, made.envd_access_token, made.domain)
-        session = SandboxSession(made.template_id, sandbox, self, timeout_seconds=wanted.timeout)
+        session = SandboxSession(made.template_id, sandbox, self, timeout_seconds=wanted.timeout or timeout_seconds)
         self._created[session.sandbox_id] = session
         return session
 

@@ -38,6 +38,10 @@ _BY_SLUG: dict[str, type[AgentClientError]] = {
 }
 
 
+_GONE = "The sandbox was not found: "
+"""What the ingress says before the reason; of a sandbox that was there a moment ago the reason alone is told."""
+
+
 def from_platform(error: ApiError, otherwise: type[AgentClientError], sandbox_id: str | None = None) -> AgentClientError:
     """Return the exception for a failure that the platform or the agent answered; `otherwise` is the class of the verb."""
     kind = _BY_SLUG.get(error.problem.slug, otherwise)
@@ -70,12 +74,18 @@ def from_agent_value(
     metadata = value.get("metadata")
     told_id = value.get("request_id") or (cast("dict[str, Any]", metadata).get("request_id") if isinstance(metadata, dict) else None)
     return InvocationError(
-        str(message),
+        f"{_class_of(value, str(message))}{message}",
         str(value.get("error_code") or wire.AGENT_FAILED.slug),
         request_id=request_id or (str(told_id) if told_id else None),
         sandbox_id=sandbox_id,
         details={**details, **told},
     )
+
+
+def _class_of(value: Mapping[str, Any], message: str) -> str:
+    """Return the class of the agent's exception: `KeyError` says more than the key alone. Words of ours say what the message says."""
+    kind = value.get("error_type")
+    return f"{kind}: " if isinstance(kind, str) and kind[:1].isupper() and kind not in message else ""
 
 
 def decoded(body: bytes) -> object:
@@ -115,7 +125,7 @@ def explain(error: AgentClientError, cause: AgentClientError) -> None:
     """Tell in `error` how the sandbox ended, where `cause` knows it."""
     if cause.details.get("state") is not None:
         error.details.update(cause.details)
-        error.message = f"{error.message}: {cause.message}"
+        error.message = f"{error.message}: {cause.message.removeprefix(_GONE)}"
 
 
 def closed_client() -> AgentClientError:

@@ -94,7 +94,7 @@ class SyncAgentRuntimeClient:
         with rules.about_template(template_id):
             made = self.platform.create(wanted)
         sandbox = Sandbox(made.sandbox_id, self.platform.addresses, made.envd_access_token, made.domain)
-        session = SyncSandboxSession(made.template_id, sandbox, self, timeout_seconds=wanted.timeout)
+        session = SyncSandboxSession(made.template_id, sandbox, self, timeout_seconds=wanted.timeout or timeout_seconds)
         self._created[session.sandbox_id] = session
         return session
 

@@ -56,12 +56,12 @@ class Dialect:
     def failure(error: BaseException, _seconds: float, request_id: str) -> Reply:
         """Return what went wrong."""
         found = fault(error)
-        body = {"error": found.message}
+        body = {"error": found.message if found.detail is None else found.detail}
         if getattr(error, "error_code", None) == "no_entrypoint":
             body = {"error": "No entrypoint defined"}
         elif found.slug in _DETAILED:
             body = {"error": _DETAILED[found.slug], "details": found.message}
-        return json_reply(found.status, orjson.dumps(body), request_id, found.headers)
+        return json_reply(found.status, to_json(body), request_id, found.headers)
 
     @staticmethod
     def failure_event(error: BaseException, _request_id: str) -> bytes:

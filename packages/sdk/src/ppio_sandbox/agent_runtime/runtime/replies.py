@@ -90,6 +90,8 @@ class Fault(NamedTuple):
     slug: str
     message: str
     headers: Headers | None = None
+    detail: Any = None
+    """What an agent's HTTPException carries, if it is more than text."""
 
 
 def fault(error: BaseException) -> Fault:
@@ -99,7 +101,10 @@ def fault(error: BaseException) -> Fault:
     kind = type(error).__name__
     if _is_http(error):
         headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-        return Fault(error.status_code, kind, str(error.detail), headers)
+        detail: Any = error.detail
+        if isinstance(detail, str):
+            return Fault(error.status_code, kind, detail, headers)
+        return Fault(error.status_code, kind, to_json(detail).decode(), headers, detail)
     text = str(error).encode("utf-8", "replace").decode()
     return Fault(500, kind, text or kind)
 
