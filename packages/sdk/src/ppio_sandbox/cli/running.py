@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from ppio_sandbox.cli import manifest_file, packing
 from ppio_sandbox.cli.calling import variables_of
 from ppio_sandbox.cli.output import UsageError, say
+from sandkit.wire.manifest import MANIFEST_NAMES
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.3
 """Between two looks at the files: what would tell us is another dependency of every agent."""
 STOP_SECONDS = 10.0
+AGENTAPP = "agentapp.yaml"
 
 
 async def run(directory: Path, config: Path | None, address: tuple[str, int], env: Sequence[str], *, reload: bool) -> None:
@@ -30,24 +33,39 @@ async def run(directory: Path, config: Path | None, address: tuple[str, int], en
     Raises:
         UsageError: there is no manifest, or no entrypoint.
     """
-    file = manifest_file.load(manifest_file.find(directory, config))
-    entrypoint = file.manifest.spec.entrypoint
-    if not (directory / entrypoint).is_file():
-        raise UsageError(f"the entrypoint {entrypoint} that {file.path} names is not in {directory}")
+    name, command = _what(directory, config)
     host, port = address
     told = {"PPIO_AGENT_HOST": host, "PPIO_AGENT_PORT": str(port), "PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    environment = {**os.environ, **told, **variables_of(env)}
+    say(f"running {name} on http://{host}:{port} (without isolation); Ctrl-C ends it")
+    code = await keep_running(command, directory, {**os.environ, **told, **variables_of(env)}, reload=reload)
+    raise typer.Exit(code)
+
+
+async def keep_running(command: Sequence[str], directory: Path, environment: Mapping[str, str], *, reload: bool = True) -> int:
+    """Run `command` in `directory`, again whenever a file there changes; with `reload` off once. Return its exit code."""
     while True:
-        say(f"running {file.manifest.metadata.name} on http://{host}:{port} (without isolation); Ctrl-C ends it")
         seen = _state(directory)
-        process = await asyncio.create_subprocess_exec(sys.executable, entrypoint, cwd=directory, env=environment)
+        process = await asyncio.create_subprocess_exec(*command, cwd=directory, env=dict(environment))
         try:
             code = await _until(process, directory, seen if reload else None)
         finally:
             await _stop(process)
         if not reload:
-            raise typer.Exit(code or 0)
+            return code or 0
         say("files have changed: starting again")
+
+
+def _what(directory: Path, config: Path | None) -> tuple[str, list[str]]:
+    """Return the agent's name and command. A directory with agentapp.yaml and no manifest is an AgentScope app's."""
+    if config is None and (directory / AGENTAPP).is_file() and not any((directory / name).is_file() for name in MANIFEST_NAMES):
+        if find_spec("agentapp") is None:
+            raise UsageError(f"{directory / AGENTAPP} is an AgentScope app's; it needs: pip install sandyard-agentscope")
+        return directory.resolve().name, [sys.executable, "-m", "agentapp", "run"]
+    file = manifest_file.load(manifest_file.find(directory, config))
+    entrypoint = file.manifest.spec.entrypoint
+    if not (directory / entrypoint).is_file():
+        raise UsageError(f"the entrypoint {entrypoint} that {file.path} names is not in {directory}")
+    return file.manifest.metadata.name, [sys.executable, entrypoint]
 
 
 async def _until(process: Process, directory: Path, seen: Mapping[Path, int] | None) -> int | None:
