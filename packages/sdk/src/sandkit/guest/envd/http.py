@@ -20,7 +20,7 @@ HEAD_TIMEOUT = 10.0  # seconds from a request's first byte to the end of its hea
 BODY_TIMEOUT = 60.0  # seconds that a client of a unary call, or of an upload, may be silent
 IDLE_TIMEOUT = 300.0  # seconds that a connection may wait for its next request
 PIECE = 256 * 1024  # bytes taken from a socket at once
-_LEFT_OVER = 256 * 1024  # bytes of an unread body that are read for the sake of the connection
+_LEFT_OVER = 1 << 30  # bytes of an unread body that are read so that the client sees the answer, which it may do at its end only
 _LINE_LIMIT = 256  # of a chunk's size with its extensions, of a trailer
 
 

@@ -275,10 +275,15 @@ async def _message(exchange: Exchange) -> Json:
             raw = await exchange.body.whole(MESSAGE_LIMIT)
     except Refused as refused:
         raise RpcError(_OF_STATUS.get(refused.status, "unknown"), refused.message) from None
-    return _decoded(raw or b"{}")
+    return decoded(raw or b"{}")
 
 
-def _decoded(raw: bytes) -> Json:
+def decoded(raw: bytes) -> Json:
+    """Return the JSON object that a client sent.
+
+    Raises:
+        RpcError: it is something else.
+    """
     try:
         message = decode(raw.decode())
     except (ValueError, RecursionError):
@@ -304,7 +309,7 @@ async def _frames(exchange: Exchange) -> AsyncIterator[Json]:
             if flags & _COMPRESSED:
                 raise RpcError("unimplemented", "Compressed messages are not taken here.")
             if not flags & _END:
-                yield _decoded(message)
+                yield decoded(message)
     if kept:
         raise RpcError("invalid_argument", "The stream ends in the middle of a message.")
 

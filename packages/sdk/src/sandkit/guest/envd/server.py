@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from sandkit.guest.envd import http
+from sandkit.guest.envd.files import Files
 from sandkit.guest.envd.heads import Refused
 from sandkit.guest.envd.loop import Bell, Channel, Loop
+from sandkit.guest.envd.metrics import Metrics
 from sandkit.guest.envd.process_service import Processes
 from sandkit.guest.envd.rpc import Services
 from sandkit.guest.envd.users import Users
@@ -15,6 +17,7 @@ from sandkit.guest.light import signal, socket
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from sandkit.guest.envd.http import Exchange
 
@@ -36,6 +39,8 @@ class Server:
         self._freed = Bell(loop)
         users = Users(environment)
         self.processes = Processes(loop, environment)
+        self._files = Files(users)
+        self._metrics = Metrics(users.find(None).home)
         self._services = Services(users)
         self.processes.install(self._services)
 
@@ -47,14 +52,14 @@ class Server:
             while not self._free:
                 await self._freed.wait()
             try:
-                fd = self._listener._accept()[0]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType] # noqa: SLF001 (the C class' own accept)
+                fd = _accept(self._listener)
             except BlockingIOError:
                 await door.readable.wait()
             except OSError:
                 await self._pause()
             else:
                 self._free -= 1
-                self._loop.spawn(self._connection(int(fd)))
+                self._loop.spawn(self._connection(fd))
 
     async def _pause(self) -> None:
         """We are out of descriptors: look again when one may be free."""
@@ -101,11 +106,21 @@ class Server:
         elif path == "/health":
             _only(method, "GET", "HEAD")
             await exchange.reply(204)
+        elif path in ("/files", "/files/compose"):
+            await self._files.answer(exchange)
+        elif path == "/metrics":
+            _only(method, "GET", "HEAD")
+            await exchange.reply_json(200, self._metrics.now())
         elif path == "/envs":
             _only(method, "GET", "HEAD")
             await exchange.reply_json(200, dict(self._environment))
         else:
             raise Refused(404, "The sandbox has no such path.")
+
+
+def _accept(listener: Any) -> int:
+    """Return the next client's descriptor, as the C class under `socket.socket` gives it."""
+    return listener._accept()[0]  # noqa: SLF001 (its only one)
 
 
 def _only(method: str, *allowed: str) -> None:
@@ -115,6 +130,7 @@ def _only(method: str, *allowed: str) -> None:
 
 def main(listener: int, environment: Mapping[str, str]) -> None:
     """Serve on the listening descriptor until SIGTERM, which ends what clients have started, too."""
+    os.umask(0o022)
     loop = Loop()
     server = Server(loop, socket.socket(fileno=listener), environment)
 
