@@ -1,0 +1,1 @@
+"""From a request to the messages of an answer; knows neither AgentScope nor HTTP."""
