@@ -35,6 +35,21 @@ def request_of(body: bytes, path: str = "/invocations", **headers: str) -> Reque
     return Request({"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": raw}, receive)
 
 
+STACK = """
+import asyncio, sys
+from ppio_sandbox.agent_runtime import AgentRuntimeApp
+
+app = AgentRuntimeApp()
+
+@app.entrypoint
+async def answer(request):
+    loaded = [name for name in ("uvicorn", "httptools", "h11") if name in sys.modules]
+    return {"loop": type(asyncio.get_running_loop()).__module__, "loaded": loaded}
+
+app.run()
+"""
+
+
 async def echo(request: dict[str, Any], context: RequestContext) -> dict[str, Any]:
     return {"got": request, "sandbox": context.sandbox_id}
 
@@ -136,3 +151,10 @@ async def test_any_asgi_server_can_run_the_application(tmp_path: Path) -> None:
         with anyio.fail_after(20):
             await process.wait()
     assert answer.body == b'data: {"a":1}\n\n'
+
+
+@pytest.mark.promise("agent.stack")
+async def test_the_service_runs_on_uvicorn_with_uvloop_and_httptools(tmp_path: Path) -> None:
+    async with serving(STACK, tmp_path) as agent:
+        answer = await agent.post({})
+    assert answer.json["result"] == {"loop": "uvloop", "loaded": ["uvicorn", "httptools"]}

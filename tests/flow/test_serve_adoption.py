@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from support import traces
 from support.packages import ECHO, write_agent
 from support.platform import Platform, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
-def processes_of(data_dir: Path) -> list[str]:
-    """Return the command lines that name the directory."""
-    found: list[str] = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes()
-        except OSError:
-            continue
-        if str(data_dir).encode() in line:
-            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
-    return found
-
-
 def names_in(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
-
-
-def mounts() -> int:
-    return len(Path("/proc/self/mounts").read_text().splitlines())
 
 
 @pytest.mark.promise("serve.adoption")
@@ -55,18 +42,18 @@ async def test_sandboxes_survive_kill_9_of_the_server_with_their_memory(tmp_path
 
 @pytest.mark.promise("serve.leaves-nothing")
 async def test_sigterm_leaves_no_process_no_mount_and_no_directory(tmp_path: Path) -> None:
-    before = mounts()
     async with Platform(tmp_path / "data", backend="process") as platform:
         await platform.deploy(write_agent(tmp_path / "echo"))
         for _ in range(3):
             await platform.create("echo")
         await platform.kill9()
-        assert processes_of(tmp_path / "data")
+        known = traces.family(tmp_path / "data")
+        assert known
         await platform.start()
         await platform.stop()
-        assert processes_of(tmp_path / "data") == []
+        assert traces.living(known | traces.family(tmp_path / "data")) == []
         assert names_in(platform.data_dir / "sandboxes") == []
-        assert mounts() == before
+        assert traces.mounts(tmp_path / "data") == []
 
 
 @pytest.mark.promise("serve.adoption")

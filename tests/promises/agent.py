@@ -63,6 +63,7 @@ PROMISES = [
         "An agent's own WebSocket is served at /ws; what it raises closes with 1011, other paths are refused.",
     ),
     ("agent.server", "issue 3 §2", "AgentRuntimeServer serves on its own, and its handlers answer requests of other frameworks' routes."),
+    ("agent.stack", "issue 2 §2", "The service runs on uvicorn, with uvloop as its event loop and httptools as its parser."),
     ("agent.asgi", "issue 3 §2", "The application is an ASGI application that any server can run."),
     ("agent.settings", "issue 3 §2", "PPIO_AGENT_HOST, _PORT, _DEBUG and _TIMEOUT fill what was not set; a bad value is named."),
     (
