@@ -17,10 +17,10 @@ import structlog
 
 from sandkit.guest import output as output_file
 from sandyard.backends.ends import Ends
-from sandyard.domain.errors import BackendUnavailable, NotSupported, PortClosed, SandboxGone, StartFailed
+from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
 from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
 
-from . import bytecode, client, protocol, records, requests, sentences
+from . import bytecode, client, plan, protocol, records, requests, sentences, skeleton
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -36,6 +36,7 @@ _CONNECT_TIMEOUT = 5.0
 _RECONNECT_TIMEOUT = 15.0
 _CHECK_TIMEOUT = 20.0
 _RETRY_PAUSE = 1.0
+_SAVE_TIMEOUT = 600.0
 _KEPT_OUTPUTS = 64
 
 
@@ -215,7 +216,8 @@ class ProcessBackend:
         """Have the keeper start it; return when its first process exists, with the listener of its way out unless it has ended since."""
         keeper = await self._present()
         directory = self._output_path(spec.sandbox_id).parent
-        fields, config = requests.start(spec, self._isolation, directory, limits_inside=keeper.limits_inside)
+        ground = plan.Ground(base=await self._base(spec), has_root=keeper.has_root)
+        fields, config = requests.start(spec, self._isolation, directory, ground, limits_inside=keeper.limits_inside)
         file = protocol.memory_file("config", config)
         try:
             reply, fds = await self._call("start", (file,), retry=False, **fields)
@@ -224,6 +226,12 @@ class ProcessBackend:
         finally:
             os.close(file)
         return requests.isolation(reply["isolation"]), next(iter(fds), None)
+
+    async def _base(self, spec: SandboxSpec) -> Path | None:
+        """Return the host's system for those who may change it."""
+        if spec.system == "fixed" or spec.root is not None:
+            return None
+        return await asyncio.to_thread(skeleton.make, self._data_dir)
 
     async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
         assert known.heard is not None
@@ -297,11 +305,17 @@ class ProcessBackend:
 
     async def save(self, sandbox_id: str, into: Path) -> Saved:
         """See `ports.Snapshots.save`."""
-        raise NotSupported(f"Saving {sandbox_id} into {into} is not there yet.")
+        parent = await asyncio.to_thread(os.open, into.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            reply, _ = await self._call("save", (parent,), retry=False, timeout=_SAVE_TIMEOUT, sandbox=sandbox_id, name=into.name)
+        finally:
+            os.close(parent)
+        return Saved(size_bytes=reply["size"])
 
     async def usage(self, sandbox_id: str) -> Usage:
         """See `ports.Meters.usage`."""
-        raise NotSupported(f"Measuring {sandbox_id} is not there yet.")
+        reply, _ = await self._call("usage", sandbox=sandbox_id)
+        return requests.usage(reply)
 
     # -- Dialer ------------------------------------------------------------------------------------------------------------------
 

@@ -271,3 +271,18 @@ class Group:
         directory = self._at["memory"]
         value = read(directory / "memory.current") or read(directory / "memory.usage_in_bytes")
         return int(value) if value else None
+
+    def memory_cache_bytes(self) -> int:
+        """Return how much of that memory holds files, tmpfs included."""
+        if "memory" not in self._at:
+            return 0
+        file = self._at["memory"] / "memory.stat"
+        return field(file, "file") or field(file, "total_cache") or field(file, "cache") or 0
+
+    def cpu_seconds(self) -> float | None:
+        """Return the processor time of all its processes since the group was made, or None where nothing counts it."""
+        if "unified" in self._at:  # counted there without the controller
+            used = field(self._at["unified"] / "cpu.stat", "usage_usec")
+            return None if used is None else used / 1e6
+        text = read(self._at["cpu"] / "cpuacct.usage") if "cpu" in self._at else ""
+        return int(text) / 1e9 if text.strip().isdigit() else None

@@ -31,7 +31,8 @@ _SOURCES = ":".join(sorted({str(Path(package.__file__ or "").resolve().parent.pa
 class KeeperClient:
     """One connection to the keeper of a data directory; `lost` is called once when it breaks, unless `close` did that.
 
-    `on_event` hears each event as it arrives. `limits_inside`: the guests have to limit their processes themselves.
+    `on_event` hears each event as it arrives. `limits_inside`: the guests have to limit their processes themselves;
+    `has_root`: there can be a user 0 inside.
     """
 
     def __init__(self, sock: socket.socket, on_event: Callable[[protocol.Message], None], lost: Callable[[], None]) -> None:
@@ -43,13 +44,21 @@ class KeeperClient:
         self._loop = asyncio.get_running_loop()
         self.pid = 0
         self.limits_inside = False
+        self.has_root = False
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     @property
     def connected(self) -> bool:
         return self._sock.fileno() >= 0
 
-    async def call(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> tuple[protocol.Message, list[int]]:
+    async def call(
+        self,
+        operation: str,
+        fds: tuple[int, ...] = (),
+        *,
+        timeout: float = _CALL_TIMEOUT,  # noqa: ASYNC109 (its error names it)
+        **fields: Any,
+    ) -> tuple[protocol.Message, list[int]]:
         """Return the reply's content and its descriptors, which are the caller's.
 
         Raises:
@@ -63,11 +72,11 @@ class KeeperClient:
         future = self._waiting[number] = self._loop.create_future()
         try:
             await self._send({"id": number, "op": operation, **fields}, fds)
-            async with asyncio.timeout(_CALL_TIMEOUT):
+            async with asyncio.timeout(timeout):
                 reply = await future
             claimed = True
         except TimeoutError:
-            raise BackendUnavailable(f"The sandbox keeper did not answer within {_CALL_TIMEOUT:g} s.") from None
+            raise BackendUnavailable(f"The sandbox keeper did not answer within {timeout:g} s.") from None
         finally:
             self._waiting.pop(number, None)
             if not claimed and future.done() and not future.cancelled() and future.exception() is None:
@@ -170,6 +179,7 @@ async def connect(data_dir: Path, isolation: str, on_event: Callable[[protocol.M
         try:
             reply, _ = await client.call("hello")
             client.pid = reply["pid"]
+            client.has_root = reply.get("has_root", False)
             client.limits_inside = reply.get("limits_inside", False)  # a keeper of an earlier version says nothing of it
         except BackendUnavailable:
             client.close()

@@ -24,10 +24,11 @@ _COUNTED_BY_NAMESPACE = (5, 14)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Made once, when the keeper starts. `uids` is None where all sandboxes share the keeper's uid."""
+    """Made once, when the keeper starts. `uids` is None where all sandboxes share the keeper's uid, `ranges` where none has a root."""
 
     sandboxes: Path
     uids: uids.Uids | None
+    ranges: uids.Ranges | None
     cgroups: Cgroups
     network: int
     """The keeper's own network namespace: the place to come back to."""
@@ -55,6 +56,7 @@ class Host:
         return cls(
             sandboxes=sandboxes,
             uids=uids.Uids(first_uid) if own_uids else None,
+            ranges=uids.Ranges() if own_uids and not user_namespace and _covered(uids.RANGES_BASE, uids.RANGES * uids.RANGE) else None,
             cgroups=cgroups,
             network=os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC),
             user_namespace=user_namespace,
@@ -91,10 +93,9 @@ class Host:
 
 def _are_mapped(first_uid: int) -> bool:
     """Whether the user namespace that we are in has the block of uids: an unprivileged container's has not."""
-    ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    if any(start <= first_uid and first_uid + uids.BLOCK <= start + count for start, _, count in ranges):
+    if _covered(first_uid, uids.BLOCK):
         return True
-    if os.geteuid() == 0 and any(start == outside == 0 for start, outside, _ in ranges):
+    if os.geteuid() == 0 and any(start == outside == 0 for start, outside, _ in _map()):
         raise OSError(errno.EPERM, "root has no other user ids here, and root's own is no sandbox: start the server as an ordinary user")
     return False
 
@@ -105,6 +106,16 @@ def _counts_by_namespace() -> bool:
     ranges = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
     is_root = any(start <= os.geteuid() < start + count and outside + os.geteuid() - start == 0 for start, outside, count in ranges)
     return release >= _COUNTED_BY_NAMESPACE and not is_root
+
+
+def _covered(first: int, count: int) -> bool:
+    """Whether our own user namespace has all of these uids."""
+    return any(start <= first and first + count <= start + length for start, _, length in _map())
+
+
+def _map() -> list[tuple[int, int, int]]:
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    return [(int(inside), int(outside), int(count)) for inside, outside, count in map(str.split, lines)]
 
 
 def _may_administer() -> bool:

@@ -21,6 +21,8 @@ from . import protocol, records
 from .host import Host
 from .loop import Loop
 from .sandbox import Sandbox, Surroundings
+from .saving import Saving
+from .volumes import Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +101,8 @@ class Keeper:
     def __init__(self, data_dir: Path, listener: socket.socket, *, isolation: str) -> None:
         self._loop = Loop()
         self._listener = listener
-        self._around = Surroundings(Host.of(data_dir, isolation=isolation), self._loop, self)
+        self._around = Surroundings(Host.of(data_dir, isolation=isolation), self._loop, self, Volumes(self._loop))
+        self._savings: dict[str, Saving] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, int] = {}
         self._stopping: dict[str, list[int]] = {}
@@ -162,6 +165,8 @@ class Keeper:
         if self._server is not None:
             self._server.close()
         self._server = None
+        for saving in self._savings.values():
+            saving.cancel()
         self._starting.clear()
         self._stopping.clear()
         self._dying.clear()
@@ -218,7 +223,7 @@ class Keeper:
         for sandbox in self._sandboxes.values():
             if sandbox.ended:
                 self._tell_end(sandbox)
-        return {"pid": os.getpid(), "limits_inside": self._around.host.limits_inside}
+        return {"pid": os.getpid(), "limits_inside": self._around.host.limits_inside, "has_root": self._around.host.ranges is not None}
 
     def op_start(self, request: Request) -> None:
         sandbox_id = request.fields["sandbox"]
@@ -252,13 +257,46 @@ class Keeper:
             sandbox.listener = socket.socket(fileno=os.dup(listener))
         return {}
 
-    def op_freeze(self, request: Request) -> protocol.Message:
-        self._living(request.fields).freeze()
-        return {}
+    def op_freeze(self, request: Request) -> protocol.Message | None:
+        return self._once_saved(request, Sandbox.freeze)
 
-    def op_thaw(self, request: Request) -> protocol.Message:
-        self._living(request.fields).thaw()
-        return {}
+    def op_thaw(self, request: Request) -> protocol.Message | None:
+        return self._once_saved(request, Sandbox.thaw)
+
+    def _once_saved(self, request: Request, act: Callable[[Sandbox], None]) -> protocol.Message | None:
+        """Act now, or when the save that is under way has ended: until then the sandbox stands still."""
+        saving = self._savings.get(request.fields["sandbox"])
+        if saving is None:
+            act(self._living(request.fields))
+            return {}
+        server = self._server
+        saving.then.append(lambda _: self._handle(request) if self._server is server else None)
+        return None
+
+    def op_save(self, request: Request) -> None:
+        """Answer when the state lies in the directory that came with the request."""
+        sandbox = self._living(request.fields)
+        sandbox_id, (parent,) = sandbox.record.sandbox_id, request.fds
+        if sandbox_id in self._savings:
+            raise Refused(protocol.UNAVAILABLE, "the sandbox is being saved already")
+        saving = Saving(self._loop, self._around.host, sandbox, os.dup(parent), request.fields["name"])
+        self._savings[sandbox_id] = saving
+        server = self._server
+        saving.then.append(lambda result: self._on_saved(request.number if self._server is server else None, sandbox_id, result))
+
+    def _on_saved(self, number: int | None, sandbox_id: str, result: int | str) -> None:
+        del self._savings[sandbox_id]
+        if number is None:  # who asked has gone
+            return
+        if isinstance(result, int):
+            self._answer(number, {"size": result})
+        elif self._sandboxes[sandbox_id].ended:
+            self._refuse(number, protocol.GONE, "the sandbox has ended")
+        else:
+            self._refuse(number, protocol.UNAVAILABLE, result)
+
+    def op_usage(self, request: Request) -> protocol.Message:
+        return self._living(request.fields).usage()
 
     def op_extend(self, request: Request) -> protocol.Message:
         self._living(request.fields).extend(float(request.fields["ends_at"]))
@@ -316,6 +354,11 @@ class Keeper:
             self._server.send({"event": "listening", "sandbox": sandbox.record.sandbox_id})
 
     def on_ended(self, sandbox: Sandbox) -> None:
+        saving = self._savings.get(sandbox.record.sandbox_id)
+        if saving is not None:
+            saving.cancel()
+            saving.then.append(lambda _: self.on_ended(sandbox))
+            return
         number = self._starting.pop(sandbox.record.sandbox_id, None)
         facts = sandbox.record.ended or {}
         if number is not None and facts.get("reported"):  # so early that we never saw it live

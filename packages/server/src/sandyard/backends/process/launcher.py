@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import bare, staging, syscalls
+from . import bare, processes, staging, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ _NOTES = 7
 _BARE_DESCRIPTORS = 6
 _OPEN_FILES = 16384
 _OUTSIDE_PROCESSES = 4
+_RETURN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Job:
     plan: Mapping[str, Any]
     """`plan.Plan` as it travels."""
     uid: int | None
-    """The sandbox's own host uid; None where the keeper has no uids to give."""
+    """The sandbox's own host uid, or the first of its range; None where the keeper has no uids to give."""
     descriptors: tuple[int, ...]
     enter: tuple[str, ...] = ()
     """The cgroup files that take a 0."""
@@ -36,6 +37,8 @@ class Job:
     """No other sandbox lives."""
     user_namespace: bool = False
     """The keeper is in a user namespace of its own."""
+    wait_for: tuple[int, ...] = ()
+    """pidfds of those who are just giving mounts back."""
 
 
 def launch(job: Job) -> None:
@@ -50,16 +53,31 @@ def launch(job: Job) -> None:
         _limit(job)
         syscalls.close_from(_BARE_DESCRIPTORS)
         os.execve(job.plan["program"], job.plan["argv"], {})  # noqa: S606 (no shell is the point)
-    notes = staging.stage(job.plan, job.uid, user_namespace=job.user_namespace)
+    for pidfd in job.wait_for:
+        processes.wait(pidfd, _RETURN_SECONDS)
+    notes, namespace = staging.stage(job.plan, job.uid, user_namespace=job.user_namespace)
     os.write(_NOTES, notes)
     _limit(job)
+    if namespace is not None:
+        _become(namespace)
     syscalls.close_from(_DESCRIPTORS)
-    syscalls.drop_bounding_set()
-    if job.uid is not None:
-        os.setgroups([])
-        os.setresgid(job.uid, job.uid, job.uid)
-        os.setresuid(job.uid, job.uid, job.uid)
+    if namespace is None:
+        syscalls.drop_bounding_set()
+        if job.uid is not None:
+            _take_ids(job.uid)
     os.execve(job.plan["program"], job.plan["argv"], {})  # noqa: S606 (no shell is the point)
+
+
+def _become(namespace: int) -> None:
+    """Be root of the sandbox's own user namespace: without power over anything outside. bubblewrap gives up what root needs not."""
+    syscalls.setns(namespace, syscalls.NEWUSER)
+    _take_ids(0)
+
+
+def _take_ids(number: int) -> None:
+    os.setgroups([])
+    os.setresgid(number, number, number)
+    os.setresuid(number, number, number)
 
 
 def _place(descriptors: tuple[int, ...]) -> None:

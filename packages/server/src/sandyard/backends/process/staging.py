@@ -8,104 +8,227 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import ownership, syscalls
+from . import layers, ownership, syscalls, uids
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 STAGE = "/tmp"  # noqa: S108 (covered; bubblewrap resolves its sources through the same mount)
 SPACE = f"{STAGE}/space"
+UPPER, WORK, WHOLE = "upper", "work", "whole"
 _INODE_BYTES = 8192
+_USER_ID = 1000
 _COPIED = "Writable mounts are copies: the kernel refused an overlay"
+_FIXED = "The system cannot be changed: the kernel refused an overlay"
+_ALONE = "A writable mount is this sandbox's alone: its file system knows no mapped mounts"
+
+
+class _Ids:
+    """The ids of one sandbox, and the user namespaces that show the files of others as its own. `uid` None: the keeper's for all."""
+
+    def __init__(self, plan: Mapping[str, Any], uid: int | None) -> None:
+        self.uid = uid
+        self.has_root = bool(plan["has_root"])
+        self.namespace = None if uid is None or not self.has_root else ownership.mapping(0, uid, uids.RANGE, processes=plan["processes"])
+        self._made: dict[str, int] = {} if self.namespace is None else {"own": self.namespace}
+
+    def host(self, inside: int) -> int | None:
+        """Return the host's id of one inside; where there is one id only, it stands for all."""
+        return self.uid if self.uid is None or not self.has_root else self.uid + inside
+
+    def mapping(self, ids: str) -> int | None:
+        """Return the namespace that shows files owned as `ids` says (`system.Tree`); None: they are shown as they are."""
+        user = self.host(_USER_ID)
+        if user is None or self.uid is None:
+            return None
+        if ids not in self._made:
+            self._made[ids] = {
+                "server": lambda: ownership.mapping(os.geteuid(), user),
+                "own": lambda: ownership.mapping(_USER_ID, user),
+                "stored": lambda: self._stored(self.uid or 0),
+            }[ids]()
+        return self._made[ids]
+
+    def _stored(self, uid: int) -> int:
+        if self.has_root:
+            return ownership.mapping(uids.STORED, uid, uids.RANGE)
+        return ownership.mapping(uids.STORED + _USER_ID, uid)
+
+    def shown(self, ids: str, stored: int) -> int:
+        """Return the host's id under which a file owned by `stored` is to be shown, where it cannot be mapped."""
+        inside = stored if ids == "own" else _USER_ID
+        return self.host(inside) or 0
 
 
 class _Stage:
-    """One launch's stage. `mapped` is a user namespace that shows the keeper's files as the sandbox's, or None."""
+    """One launch's stage."""
 
-    def __init__(self, uid: int | None, *, user_namespace: bool) -> None:
-        self._uid = uid
-        self._own = os.geteuid() if uid is None else uid
-        self._overlay_options = ",userxattr" if user_namespace else ""
-        self._mapped = None if uid is None else ownership.mapping(os.geteuid(), uid)
+    def __init__(self, plan: Mapping[str, Any], uid: int | None, *, user_namespace: bool) -> None:
+        self.ids = _Ids(plan, uid)
+        self._trees = {tree["name"]: tree for tree in plan["trees"]}
+        self._user_attributes = user_namespace
+        self._owned: set[str] = set()
         self.notes: list[str] = []
 
-    def open(self, tree: Mapping[str, str]) -> tuple[int, bool]:
-        """Return the detached tree, and whether the sandbox's uid owns what it shows."""
-        if tree["mode"] == "rw" and self._uid is not None:
-            ownership.give(tree["source"], self._uid)
+    def open(self, tree: Mapping[str, Any]) -> int:
+        """Return the detached tree, with its files shown as the sandbox's where that can be."""
+        if tree["mode"] == "rw" and self.ids.uid is not None:
+            ownership.claim(tree["source"], uids.STORED + _USER_ID)
         fd = syscalls.clone_tree(tree["source"])
-        if self._mapped is None or tree["mode"] == "rw":
-            return fd, True
+        mapping = self.ids.mapping(tree["ids"])
+        if mapping is None:
+            self._owned.add(tree["name"])
+            return fd
         try:
-            syscalls.idmap_tree(fd, self._mapped)
-        except OSError:
-            return fd, False  # this file system or kernel has no mapped mounts: readable is enough, unless it is to be written
-        return fd, True
+            syscalls.idmap_tree(fd, mapping)
+            self._owned.add(tree["name"])
+        except OSError:  # this file system or kernel has no mapped mounts: readable is enough, unless it is to be written
+            if tree["mode"] == "rw":
+                self._take_alone(tree)
+        return fd
+
+    def _take_alone(self, tree: Mapping[str, Any]) -> None:
+        user = self.ids.host(_USER_ID)
+        assert user is not None
+        ownership.give(tree["source"], user)
+        self._note(_ALONE)
 
     def make_space(self, size: int) -> None:
         Path(SPACE).mkdir()
         options = f"mode=755,size={size},nr_inodes={max(1024, size // _INODE_BYTES)}"
         syscalls.mount("tmpfs", SPACE, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
-        for name, mode in (("home", 0o755), ("tmp", 0o1777), ("shm", 0o1777)):
-            self._own_directory(f"{SPACE}/{name}", mode)
 
-    def attach(self, tree: Mapping[str, str], fd: int, *, owned: bool) -> None:
-        """Mount the tree at its name; one that is to be written and vanish gets its changes into the space."""
-        target = f"{STAGE}/{tree['name']}"
-        if tree["mode"] != "overlay":
-            _attach(fd, target)
-            return
-        _attach(fd, f"{target}.lower")
-        if not (owned and self._overlay(f"{target}.lower", target, f"{SPACE}/{tree['name']}")):
-            self._copy(f"{target}.lower", target, f"{SPACE}/{tree['name']}.copy")
+    def write(self, name: str, text: str) -> None:
+        """Write a small file; what lies in a directory is part of a layer, and belongs to the sandbox's root."""
+        path = Path(STAGE, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_text(text)
+        owner = self.ids.host(0)
+        if owner is not None:
+            while str(path) != STAGE:
+                os.chown(path, owner, owner)
+                path = path.parent
 
-    def _overlay(self, lower: str, target: str, changes: str) -> bool:
-        """Return whether the kernel grants the overlay; a layer below that belongs to another uid could not be changed."""
-        Path(changes).mkdir()
-        self._own_directory(f"{changes}/upper", 0o755)
-        Path(changes, "work").mkdir()
+    def attach(self, part: Mapping[str, Any]) -> None:
+        """Mount what the sandbox sees of a part at its name; what it changes goes into the space."""
+        target, space = f"{STAGE}/{part['name']}", f"{SPACE}/{part['name']}"
+        Path(space).mkdir()
+        lower = [f"{STAGE}/{name}" for name in part["lower"]]
+        self._make_upper(part, f"{space}/{UPPER}", lower)
         Path(target).mkdir()
-        layers = f"lowerdir={lower},upperdir={changes}/upper,workdir={changes}/work"
+        owned = all(name not in self._trees or name in self._owned for name in part["lower"])
+        if not lower:
+            syscalls.attach_tree(syscalls.clone_tree(f"{space}/{UPPER}"), target)
+        elif not (owned and self._overlay(lower, target, space)):
+            self._do_without(part, lower, target, space)
+
+    def _make_upper(self, part: Mapping[str, Any], upper: str, lower: list[str]) -> None:
+        """Make the directory of changes, which looks like the topmost one below."""
+        self._own_directory(upper, part["owner"], part["mode"])
+        for place in reversed(lower):
+            found = Path(place).stat()
+            if stat.S_ISDIR(found.st_mode) and place != f"{STAGE}/system.box":
+                Path(upper).chmod(stat.S_IMODE(found.st_mode))
+                with suppress(OSError):  # of an id that is not ours to give, as the host's root is not an ordinary user's
+                    os.chown(upper, found.st_uid, found.st_gid)
+        for name in part["open"]:
+            self._own_directory(f"{upper}/{name}", part["owner"], 0o755)
+
+    def _overlay(self, lower: list[str], target: str, space: str) -> bool:
+        """Return whether the kernel grants the overlay."""
+        Path(space, WORK).mkdir()
+        layers_ = f"lowerdir={':'.join(lower)},upperdir={space}/{UPPER},workdir={space}/{WORK}"
+        options = ",userxattr" if self._user_attributes else ",redirect_dir=nofollow,metacopy=off,index=off"
         try:
-            syscalls.mount("overlay", target, "overlay", syscalls.MS_NOSUID | syscalls.MS_NODEV, layers + self._overlay_options)
+            syscalls.mount("overlay", target, "overlay", syscalls.MS_NOSUID | syscalls.MS_NODEV, layers_ + options)
         except OSError:
             return False
         return True
 
-    def _copy(self, lower: str, target: str, space: str) -> None:
-        shutil.copytree(lower, space, symlinks=True)
-        if self._uid is not None:
-            ownership.give(space, self._uid)
-        Path(target).mkdir(exist_ok=True)
-        syscalls.attach_tree(syscalls.clone_tree(space), target)
-        if _COPIED not in self.notes:
-            self.notes.append(_COPIED)
+    def _do_without(self, part: Mapping[str, Any], lower: list[str], target: str, space: str) -> None:
+        """Where there is no overlay: copy what is small, show the rest as it is.
 
-    def _own_directory(self, path: str, mode: int) -> None:
+        Raises:
+            OSError: it does not fit, or changes that were saved cannot be laid over what is large.
+        """
+        if part["large"]:
+            if len(lower) > 1:
+                raise OSError("a saved system cannot be restored here: the kernel refused an overlay")
+            syscalls.attach_tree(syscalls.clone_tree(lower[0]), target)
+            self._note(_FIXED)
+            return
+        for name, place in reversed(list(zip(part["lower"], lower, strict=True))):
+            self._copy(name, place, f"{space}/{UPPER}")
+        Path(space, WHOLE).touch()
+        syscalls.attach_tree(syscalls.clone_tree(f"{space}/{UPPER}"), target)
+        self._note(_COPIED)
+
+    def _copy(self, name: str, place: str, upper: str) -> None:
+        """Put one layer into the space; where its files are not shown as the sandbox's, their owners are translated on the way."""
+        merge = layers.Merge(owner=self._translation(name), opaque=opaque_attribute(user_namespace=self._user_attributes), marks=False)
+        source, made = (os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (place, upper))
+        try:
+            merge.run(source, made)
+        finally:
+            os.close(source)
+            os.close(made)
+
+    def _translation(self, name: str) -> Callable[[int], int] | None:
+        """Return how the owners that a tree shows become those in a copy; None: nobody but the keeper's user can own anything."""
+        if self.ids.uid is None:
+            return None
+        if name in self._owned or name not in self._trees:
+            return _as_shown
+        ids = self._trees[name]["ids"]
+        return lambda stored: self.ids.shown(ids, stored)
+
+    def _own_directory(self, path: str, owner: int, mode: int) -> None:
         Path(path).mkdir()
         Path(path).chmod(mode)
-        if self._uid is not None:
-            os.chown(path, self._uid, self._uid)
+        host = self.ids.host(owner)
+        if host is not None:
+            os.chown(path, host, host)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
 
-def stage(plan: Mapping[str, Any], uid: int | None, *, user_namespace: bool) -> bytes:
-    """Build the stage of `plan` in a new mount namespace of the calling process; return a JSON line `{"notes": [...]}`."""
+def _as_shown(host: int) -> int:
+    return host
+
+
+def opaque_attribute(*, user_namespace: bool) -> str:
+    """Return the attribute by which overlays that a keeper mounts mark opaque directories."""
+    return "user.overlay.opaque" if user_namespace else "trusted.overlay.opaque"
+
+
+def stage(plan: Mapping[str, Any], uid: int | None, *, user_namespace: bool) -> tuple[bytes, int | None]:
+    """Build the stage of `plan` in a new mount namespace of the calling process.
+
+    Return a JSON line `{"notes": [...]}`, and the user namespace that the sandbox is to live in, if it has a root.
+    """
     syscalls.unshare(syscalls.NEWNS)
     syscalls.make_private()
-    building = _Stage(uid, user_namespace=user_namespace)
-    opened = [(tree, *building.open(tree)) for tree in plan["trees"]]
+    building = _Stage(plan, uid, user_namespace=user_namespace)
+    opened = [(tree["name"], building.open(tree)) for tree in plan["trees"]]
     syscalls.mount("tmpfs", STAGE, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=1m")
     building.make_space(plan["space"])
-    for tree, fd, owned in opened:
-        building.attach(tree, fd, owned=owned)
+    for name, fd in opened:
+        _attach(fd, f"{STAGE}/{name}")
     for name, text in plan["files"].items():
-        Path(STAGE, name).write_text(text)
-    return json.dumps({"notes": building.notes}).encode() + b"\n"
+        building.write(name, text)
+    for part in plan["parts"]:
+        building.attach(part)
+    return json.dumps({"notes": building.notes}).encode() + b"\n", building.ids.namespace
 
 
 def _attach(fd: int, target: str) -> None:

@@ -28,6 +28,7 @@ _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_IDMAP = 0x00100000
 
+_PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _LAST_CAPABILITY = 63
@@ -103,6 +104,11 @@ def close_from(first: int) -> None:
 def become_subreaper() -> None:
     """Have orphaned descendants come to this process."""
     _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl subreaper")
+
+
+def die_with_parent(number: int) -> None:
+    """Have the kernel send this signal when the parent dies."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl pdeathsig")
 
 
 def drop_bounding_set() -> None:

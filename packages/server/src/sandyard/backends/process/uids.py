@@ -1,8 +1,12 @@
-"""Host uids for sandboxes: a block per data directory, far above what machines give to people and to subordinate ranges."""
+"""Host uids for sandboxes, far above what machines give to people and to subordinate ranges.
+
+A sandbox gets one uid, which is `user` inside, or a range of them, which are 0 and all others inside.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +18,13 @@ if TYPE_CHECKING:
 BASE = 1_900_000_000
 BLOCK = 1024
 BLOCKS = 8192
+
+RANGE = 65536
+STORED = BASE - RANGE
+"""Where the owners of files in writable mounts lie on disk: that of the id n inside is `STORED + n`, never one of the host's."""
+RANGES = 34_000
+RANGES_BASE = 30_518 * RANGE
+_ATTEMPTS = 64
 
 
 class Uids:
@@ -44,6 +55,34 @@ class Uids:
 
     def free(self, uid: int) -> None:
         self._taken.discard(uid)
+
+
+class Ranges:
+    """Hands out first uids of ranges, by chance: with so many of them no two data directories need to agree."""
+
+    def __init__(self) -> None:
+        self._held = list(_subordinate())
+        self._taken: set[int] = set()
+
+    def take(self) -> int:
+        """Return the first uid of a free range.
+
+        Raises:
+            OSError: none was found.
+        """
+        for _ in range(_ATTEMPTS):
+            first = RANGES_BASE + secrets.randbelow(RANGES) * RANGE
+            if first not in self._taken and not any(start < first + RANGE and first < end for start, end in self._held):
+                self._taken.add(first)
+                return first
+        raise OSError("no range of user ids is free for a sandbox: see /etc/subuid and /etc/subgid")
+
+    def adopt(self, first: int) -> None:
+        """Count a range as taken by a sandbox that an earlier keeper started."""
+        self._taken.add(first)
+
+    def free(self, first: int) -> None:
+        self._taken.discard(first)
 
 
 def number(data_dir: Path) -> int:

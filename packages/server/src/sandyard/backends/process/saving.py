@@ -1,0 +1,190 @@
+"""Saving a sandbox: a child of the keeper that copies what the sandbox wrote, while that stands still.
+
+It works in the sandbox's directory, which no sandbox sees and which goes with it, and moves the whole to its place at the end: a save
+that was cut short is nowhere. It dies with the keeper.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import layers, processes, saved, syscalls, uids
+from .staging import SPACE, UPPER, WHOLE, opaque_attribute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .host import Host
+    from .loop import Loop
+    from .records import Record
+    from .sandbox import Sandbox
+
+PLACE = "saving"
+_RESULT_SIZE = 16 * 1024
+_USER_ID = 1000
+_NOBODY = 65534
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Saving:
+    """One save under way; `then` is called once with its size in bytes, or a sentence that says why there is none.
+
+    `parent` is the open directory into which the state is moved as `name`; it is closed here.
+    """
+
+    def __init__(self, loop: Loop, host: Host, sandbox: Sandbox, parent: int, name: str) -> None:
+        self._loop = loop
+        self._sandbox = sandbox
+        self._result = os.memfd_create("result", os.MFD_CLOEXEC)
+        self._directory = sandbox.directory
+        self.then: list[Callable[[int | str], None]] = []
+        try:
+            sandbox.stand_still()
+            record = sandbox.record
+            job = _Job(record, host, self._directory, parent, name)
+            _, self._worker = processes.fork(lambda: _save(job, self._result), errors=self._result)
+        except BaseException:
+            os.close(self._result)
+            raise
+        finally:
+            os.close(parent)
+        loop.watch(self._worker, self._on_worker)
+
+    def cancel(self) -> None:
+        """End it; `then` follows."""
+        processes.kill(self._worker)
+
+    def _on_worker(self) -> None:
+        self._loop.unwatch(self._worker)
+        os.close(self._worker)
+        text = os.pread(self._result, _RESULT_SIZE, 0).decode(errors="replace")
+        os.close(self._result)
+        if text.startswith("{"):
+            self._finish(json.loads(text)["size"])
+            return
+        lines = [line for line in text.splitlines() if line.strip()]
+        reason = lines[-1].strip() if lines else "it was cut short"
+        _, pidfd = processes.fork(lambda: discard(self._directory))
+        self._loop.watch(pidfd, lambda: self._on_discarded(pidfd, reason))
+
+    def _on_discarded(self, pidfd: int, reason: str) -> None:
+        self._loop.unwatch(pidfd)
+        os.close(pidfd)
+        self._finish(f"The sandbox could not be saved: {reason}")
+
+    def _finish(self, result: int | str) -> None:
+        with suppress(OSError):  # it has ended meanwhile
+            self._sandbox.move_on()
+        for hear in self.then:
+            hear(result)
+
+
+def discard(directory: Path) -> None:
+    """Remove what a save that was cut short left in a sandbox's directory."""
+    parent = os.open(directory, _DIRECTORY)
+    try:
+        layers.remove(parent, PLACE)
+    finally:
+        os.close(parent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    record: Record
+    host: Host
+    directory: Path
+    parent: int
+    name: str
+
+
+def _save(job: _Job, result: int) -> None:
+    """Write the state and say how large it is. Runs in the child."""
+    syscalls.die_with_parent(signal.SIGKILL)
+    own = os.open(job.directory, _DIRECTORY)
+    if os.fstat(own).st_dev != os.fstat(job.parent).st_dev:
+        raise OSError(errno.EXDEV, "it must lie on the file system of the data directory")
+    os.mkdir(PLACE, 0o700, dir_fd=own)
+    place = job.directory / PLACE
+    state = _write_parts(job.record, job.host, place)
+    (place / saved.NAME).write_text(state.text())
+    if _exists(job.name, job.parent):
+        raise FileExistsError(errno.EEXIST, f"{job.name} exists already")
+    os.rename(PLACE, job.name, src_dir_fd=own, dst_dir_fd=job.parent)
+    os.write(result, json.dumps({"size": state.size_bytes}).encode())
+
+
+def _write_parts(record: Record, host: Host, place: Path) -> saved.State:
+    """Write a layer for each part: what the sandbox began with, and over that what it changed."""
+    space = os.open(f"/proc/{record.outer}/root{SPACE}", _DIRECTORY)
+    before = saved.read(Path(record.restored)) if record.restored is not None else None
+    parts: list[str] = []
+    whole: list[str] = list(before.whole) if before is not None else []
+    size = 0
+    for name in sorted(os.listdir(space)):  # noqa: PTH208 (it is a descriptor)
+        upper = _open_below(space, name, UPPER)
+        if upper is None:
+            continue
+        (place / name).mkdir(mode=0o700)
+        target = os.open(place / name, _DIRECTORY)
+        is_whole = _open_below(space, name, WHOLE) is not None
+        if before is not None and name in before.parts and not is_whole:
+            _merge(os.open(Path(record.restored or "", name), _DIRECTORY), target, _kept(host), host, link=True)
+        _merge(upper, target, _inside(record, host), host, link=False)
+        size += layers.size(target)
+        parts.append(name)
+        if is_whole and name not in whole:
+            whole.append(name)
+        os.close(target)
+    return saved.State(
+        system=record.system,
+        image=record.image,
+        owners="ids" if record.uid is not None and not host.user_namespace else "server",
+        parts=tuple(parts),
+        whole=tuple(whole),
+        size_bytes=size,
+    )
+
+
+def _merge(source: int, target: int, owner: Callable[[int], int] | None, host: Host, *, link: bool) -> None:
+    layers.Merge(owner=owner, opaque=opaque_attribute(user_namespace=host.user_namespace), link=link).run(source, target)
+    os.close(source)
+
+
+def _kept(host: Host) -> Callable[[int], int] | None:
+    """Return how owners go from one saved state to another: unchanged."""
+    return None if host.uids is None or host.user_namespace else lambda stored: stored
+
+
+def _inside(record: Record, host: Host) -> Callable[[int], int] | None:
+    """Return how owners in the space become those inside; where those cannot be written down, everything is the server's."""
+    first = record.uid
+    if first is None:
+        return None
+    if host.user_namespace:
+        return lambda _: os.geteuid()
+    if record.ids == 1:
+        return lambda host: _USER_ID if host == first else 0
+    return lambda host: host - first if first <= host < first + uids.RANGE else _NOBODY
+
+
+def _open_below(space: int, name: str, below: str) -> int | None:
+    """Return what lies in a part's directory, or None: the directory holds what we made there, the sandbox sees parts of it only."""
+    try:
+        return os.open(f"{name}/{below}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=space)
+    except FileNotFoundError:
+        return None
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
