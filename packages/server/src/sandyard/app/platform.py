@@ -96,7 +96,6 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
         supervision=backend,
         dialer=backend,
         snapshots=backend,
-        snapshots=backend,
         catalog=Catalog(),
         tokens=tokens,
         clock=clock,
