@@ -7,8 +7,9 @@ import os
 from sandkit.guest.envd.commands import Order, Process
 from sandkit.guest.envd.loop import Bell, Channel
 from sandkit.guest.envd.rpc import Fields, RpcError
-from sandkit.guest.envd.users import DEFAULT
+from sandkit.guest.envd.users import DEFAULT, Acting
 from sandkit.guest.light import signal
+from sandkit.guest.processes import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,16 +75,30 @@ class Processes:
         for process in self._living.values():
             process.signal(signal.SIGKILL)
 
-    async def wait_for(self, pid: int) -> int:
-        """Return the exit code of a helper that we started ourselves (128 + n for signal n)."""
+    async def helper(self, user: User, command: list[str]) -> tuple[int, str]:
+        """Run a program as `user`; return its exit code (128 + n for signal n) and the end of what it wrote to stderr."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        channel = Channel(self._loop, reading)
+        try:
+            with Acting(user, wholly=True):
+                pid = launch(command, self.variables(user, {}), (None, None, writing))
+        except OSError:
+            channel.close()
+            raise
+        finally:
+            os.close(writing)
         self._helpers[pid] = None
         try:
+            said = b""
+            while data := await channel.read(4096):
+                said = (said + data)[-1024:]
             while (status := self._helpers[pid]) is None:
                 await self._buried.wait()
         finally:
+            channel.close()
             del self._helpers[pid]
         code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else 128 - code
+        return code if code >= 0 else 128 - code, said.decode(errors="replace").strip()
 
     def variables(self, user: User, envs: Mapping[str, str]) -> dict[str, str]:
         """Return a process' environment: the sandbox's, the user's own facts, what the request adds."""

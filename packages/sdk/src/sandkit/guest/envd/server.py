@@ -6,12 +6,14 @@ import os
 
 from sandkit.guest.envd import http
 from sandkit.guest.envd.files import Files
+from sandkit.guest.envd.filesystem_service import Filesystem
 from sandkit.guest.envd.heads import Refused
 from sandkit.guest.envd.loop import Bell, Channel, Loop
 from sandkit.guest.envd.metrics import Metrics
 from sandkit.guest.envd.process_service import Processes
 from sandkit.guest.envd.rpc import Services
 from sandkit.guest.envd.users import Users
+from sandkit.guest.envd.watch_service import Watching
 from sandkit.guest.light import signal, socket
 
 TYPE_CHECKING = False
@@ -42,7 +44,8 @@ class Server:
         self._files = Files(users)
         self._metrics = Metrics(users.find(None).home)
         self._services = Services(users)
-        self.processes.install(self._services)
+        for part in (self.processes, Filesystem(self.processes), Watching(loop)):
+            part.install(self._services)
 
     async def run(self) -> None:
         """Accept for ever."""
