@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 TEMPLATE_ID = "t0123456789"
 BUILD_ID = "b0123456789"
 TOKEN = "token-of-the-sandbox"
+ENVELOPE = {"result": "hello", "status": "success", "duration": 0.5, "metadata": {"request_id": "r"}, "error": None}
+"""What an agent answers."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ppio_sandbox.agent_runtime.client import (
     ValidationError,
 )
 from support.fake_platform import (
+    ENVELOPE,
     TEMPLATE_ID,
     TOKEN,
     Answer,
@@ -39,30 +40,6 @@ from support.fake_platform import (
 )
 
 pytestmark = pytest.mark.anyio
-
-ENVELOPE = {"result": "hello", "status": "success", "duration": 0.5, "metadata": {"request_id": "r"}, "error": None}
-
-
-@pytest.fixture
-async def platform():
-    async with FakePlatform() as fake:
-        fake.on("POST /sandboxes", created())
-        fake.on("GET /sandboxes/i1", answers(detail()))
-        fake.on("DELETE /sandboxes/i1", answers(status=204))
-        yield fake
-
-
-@pytest.fixture
-async def client(platform: FakePlatform):
-    config = ClientConfig(sandbox_url=platform.url, retry_delay=0.01)
-    async with AgentRuntimeClient("sk-testing", platform.url, config=config) as made:
-        yield made
-
-
-@pytest.fixture
-async def session(client: AgentRuntimeClient):
-    return await client.create_session("hello")
-
 
 # --- creating
 
