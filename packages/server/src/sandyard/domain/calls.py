@@ -29,6 +29,8 @@ class CallResult:
     files: Mapping[str, Sequence[str]] = field(default_factory=dict[str, "Sequence[str]"])
     error: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    done: Mapping[str, Any] | None = None
+    """The event by which a streaming function said that it is done, if it did."""
 
     @property
     def succeeded(self) -> bool:

@@ -1,0 +1,1 @@
+"""What runs a prefab's functions inside its sandbox. Standard library only; `frames` and `limits` are shared with the server."""

@@ -1,0 +1,162 @@
+"""One call, in a process of its own: takes the request, calls the function, says what came of it. It never returns to the parent."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import json
+import os
+import resource
+import sys
+import traceback
+
+from sandkit.prefabs import frames, outputs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+_INVOKE_LIMIT = 64 * 1024 * 1024
+_EXHAUSTED = frozenset({errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.EFBIG})
+_MESSAGE = 4000
+_OPEN_FILES = 1024
+_FINAL = ("done", "error")
+
+INPUTS, OUTPUTS = "data/inputs", "data/outputs"
+
+
+class FailedError(Exception):
+    """The call has failed; `code` is one of the gateway's (`sandkit.wire.gateway`)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def serve(connection: socket.socket, find: Callable[[str], Callable[..., Any]], directory: str) -> None:
+    """Take one `invoke` from `connection` and answer it, with `directory` as working directory. `find` returns a function by its name."""
+    os.makedirs(f"{directory}/{INPUTS}", mode=0o700)  # noqa: PTH103 (pathlib would be a module more in every call)
+    os.makedirs(f"{directory}/{OUTPUTS}", mode=0o700)  # noqa: PTH103
+    os.chdir(directory)
+    params = json.loads(frames.receive(connection, frames.JSON, _INVOKE_LIMIT))["params"]
+    try:
+        _receive_files(connection, params["files"])
+        _limit(params["memory_bytes"])
+        os.environ.update(params["env"])
+        _reseed()
+        result, files = _call(connection, find, params)
+    except BaseException as error:  # noqa: BLE001 (whatever a function raises is its answer)
+        _flush()
+        connection.sendall(frames.pack({"jsonrpc": "2.0", "id": 1, "error": _failure(error)}))
+        return
+    _flush()
+    connection.sendall(result)
+    for file in files:
+        for data in outputs.read(OUTPUTS, file.path, file.size, frames.CHUNK):
+            connection.sendall(frames.chunk(data))
+        connection.sendall(frames.chunk(b""))
+    connection.sendall(frames.pack({"jsonrpc": "2.0", "method": "end"}))
+
+
+def _call(
+    connection: socket.socket, find: Callable[[str], Callable[..., Any]], params: dict[str, Any]
+) -> tuple[bytes, list[outputs.Found]]:
+    value = find(params["function"])(**params["parameters"])
+    limits = params["limits"]
+    if inspect.iscoroutine(value):
+        value = asyncio.run(value)
+    if params["streaming"]:
+        _stream(connection, _events(value), limits["event_bytes"])
+        value = {}
+    elif not isinstance(value, dict):
+        raise FailedError("OUTPUT_INVALID", f"The function must return a dict, not {type(value).__name__}")
+    try:
+        found, warnings = outputs.scan(OUTPUTS, params["output_keys"], most_files=limits["files"], most_bytes=limits["file_bytes"])
+    except outputs.TooMuchError as error:
+        raise FailedError("RESOURCE_EXCEEDED", str(error)) from None
+    files = [{"key": file.key, "name": file.path, "size": file.size} for file in found]
+    result = {"output": value, "files": files, "warnings": warnings}
+    return _packed({"jsonrpc": "2.0", "id": 1, "result": result}, limits["output_bytes"], "OUTPUT"), found
+
+
+def _packed(message: dict[str, Any], most: int, what: str) -> bytes:
+    try:
+        frame = frames.pack(message)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FailedError("OUTPUT_INVALID", f"What the function gave is not JSON: {error}") from None
+    if len(frame) > most:
+        raise FailedError(f"{what}_TOO_LARGE", f"What the function gave takes {len(frame)} bytes as JSON; {most} are allowed")
+    return frame
+
+
+def _stream(connection: socket.socket, events: Iterator[Any], most: int) -> None:
+    """Send each event as it comes; the first `done` or `error` is the last one that counts."""
+    for value in events:
+        event: dict[str, Any] = value if isinstance(value, dict) else {"type": "content", "data": value}
+        connection.sendall(_packed({"jsonrpc": "2.0", "method": "event", "params": event}, most, "EVENT"))
+        if event.get("type") in _FINAL:
+            return
+
+
+def _events(value: Any) -> Iterator[Any]:
+    """Return the iterator of a generator, synchronous or not."""
+    if inspect.isasyncgen(value):
+        with asyncio.Runner() as runner:
+            while True:
+                try:
+                    yield runner.run(anext(value))
+                except StopAsyncIteration:
+                    return
+    elif inspect.isgenerator(value):
+        yield from value
+    else:
+        raise FailedError("OUTPUT_INVALID", f"A streaming function must yield its events; this one returned {type(value).__name__}")
+
+
+def _receive_files(connection: socket.socket, files: list[dict[str, Any]]) -> None:
+    for file in files:
+        directory = f"{INPUTS}/{file['key']}"
+        os.makedirs(directory, exist_ok=True)  # noqa: PTH103
+        with open(f"{directory}/{file['name']}", "xb") as target:  # noqa: PTH123
+            while data := frames.receive(connection, frames.BYTES, frames.CHUNK):
+                target.write(data)
+
+
+def _limit(memory_bytes: int) -> None:
+    """Bound what this process may take beside what the import took before it."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+        held = next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmData")), 0)
+    for kind, most in ((resource.RLIMIT_DATA, held + memory_bytes), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, _OPEN_FILES)):
+        _, hard = resource.getrlimit(kind)
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (bound, bound))
+
+
+def _reseed() -> None:
+    """Two calls must not draw the same numbers. The standard library sees to itself after a fork; NumPy does not."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, FailedError):
+        code, message = error.code, str(error)
+    else:
+        exhausted = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
+        code = "RESOURCE_EXCEEDED" if exhausted else "FUNCTION_ERROR"
+        message = "".join(traceback.format_exception_only(error)).strip()
+        if not exhausted:
+            traceback.print_exception(error)
+    return {"code": -32000, "message": message[:_MESSAGE].encode(errors="replace").decode(), "data": {"error_code": code}}
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue  # the function has closed it, or nobody reads

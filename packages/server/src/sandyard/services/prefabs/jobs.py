@@ -1,0 +1,323 @@
+"""Jobs: one for each request to run. The row comes before the act and ends with a stated outcome, also after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import anyio
+import structlog
+
+from sandkit.wire.gateway import (
+    CANCELLED,
+    IDEMPOTENCY_IN_PROGRESS,
+    IDEMPOTENCY_MISMATCH,
+    INTERNAL,
+    INTERRUPTED,
+    NOT_FOUND,
+    UNAVAILABLE,
+    Refusal,
+)
+from sandyard.domain.calls import CallResult, Job, JobEvent, JobState
+from sandyard.domain.errors import RowConflict, StoreError
+from sandyard.services.ids import new_id
+from sandyard.services.prefabs.prepared import Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from sandyard.domain.callers import Caller
+    from sandyard.domain.calls import Call
+    from sandyard.services.context import Context
+    from sandyard.services.prefabs.execution import Execution
+    from sandyard.services.prefabs.preflight import Neighbours, Preflight
+    from sandyard.services.wakes import Wakes
+
+    OnEvent = Callable[[int, Mapping[str, Any]], Awaitable[None]]
+
+REMEMBERED_SECONDS = 24 * 3600.0
+"""How long after its end a job can be asked about, and an idempotency key is known."""
+_SWEEP_SECONDS = 600.0
+_PAGE = 200
+_MOST_EVENTS = 10_000
+_LOST = "The server ended while the call ran; whether the function did its work is not known"
+_log = structlog.get_logger("sandyard.jobs")
+
+
+class Run:
+    """An admitted job: its row is written, its calls are prepared; `finish` runs them, once."""
+
+    def __init__(self, job: Job, caller: Caller, calls: Sequence[Prepared | Refusal]) -> None:
+        self.job = job
+        self.caller = caller
+        self.calls = calls
+        self.results: list[CallResult | None] = [None] * len(calls)
+        self.ended = asyncio.Event()
+        self.refusal: Refusal | None = None
+        """Why the only call could not be run at all, found out after its admission."""
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is one call of a streaming function."""
+        return len(self.calls) == 1 and isinstance(self.calls[0], Prepared) and self.calls[0].function.streaming
+
+    def wire(self) -> dict[str, Any]:
+        """Return the answer of `POST /v1/run`."""
+        results = [result.wire() for result in self.results if result is not None]
+        return {"job_id": self.job.id, "status": self.job.state.value, "results": results}
+
+
+class Jobs:
+    """Admits, runs, remembers and cancels jobs."""
+
+    def __init__(self, context: Context, preflight: Preflight, execution: Execution, neighbours: Neighbours, wakes: Wakes) -> None:
+        self._rows = context.store.jobs
+        self._clock = context.clock
+        self._settings = context.settings.gateway
+        self._preflight = preflight
+        self._execution = execution
+        self._neighbours = neighbours
+        self._wakes = wakes
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
+        self._running: dict[str, Run] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Own the jobs that nobody waits for, and forget old ones, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                while True:
+                    await asyncio.sleep(_SWEEP_SECONDS)
+                    await self._rows.forget(self._clock.now() - REMEMBERED_SECONDS)
+        finally:
+            self._tasks = None
+
+    async def recover(self) -> int:
+        """End what a dead server left running; return how many. Call it before anything may be admitted."""
+        left = await self._rows.running()
+        for job in left:
+            error = {"error_code": INTERRUPTED, "message": _LOST}
+            results = [CallResult(error=error).wire() for _ in job.calls]
+            await self._rows.change(job.id, [JobState.RUNNING], state=JobState.FAILED, results=results, finished_at=self._clock.now())
+        return len(left)
+
+    async def begin(
+        self, caller: Caller, calls: Sequence[Call], *, key: str | None = None, digest: str = "", asynchronous: bool = False
+    ) -> Run | Job:
+        """Check every call, then write the job's row; return what may be run, or the ended job that has this idempotency key.
+
+        Raises:
+            Refusal: the only call was refused (nothing is written then); IDEMPOTENCY_MISMATCH, IDEMPOTENCY_IN_PROGRESS.
+        """
+        if key is not None:
+            there = await self._rows.by_idempotency_key(caller.tenant, caller.user, key)
+            if there is not None:
+                return _known(there, digest)
+        job_id = new_id("job")
+        prepared = await self._preflight.prepare(caller, job_id, calls)
+        if len(prepared) == 1 and isinstance(prepared[0], Refusal):
+            raise prepared[0]
+        job = Job(
+            id=job_id,
+            owner=caller.tenant,
+            user=caller.user,
+            state=JobState.RUNNING,
+            calls=[_named(call, slot) for call, slot in zip(calls, prepared, strict=True)],
+            created_at=self._clock.now(),
+            asynchronous=asynchronous,
+            idempotency_key=key,
+            body_digest=digest,
+        )
+        try:
+            await self._rows.add(job)
+        except RowConflict:
+            await self._preflight.release(prepared)
+            raise _in_progress() from None
+        except BaseException:
+            await self._preflight.release(prepared)
+            raise
+        return Run(job, caller, prepared)
+
+    async def finish(self, run: Run, on_event: OnEvent | None = None) -> None:
+        """Run the calls side by side; when this returns, the job has ended and its results are in order.
+
+        Cancelling ends the functions; the job is CANCELLED then.
+        """
+        self._running[run.job.id] = run
+        state: JobState | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for place in range(len(run.calls)):
+                    tasks.create_task(self._one(run, place, on_event))
+        except asyncio.CancelledError:
+            state = JobState.CANCELLED
+            raise
+        finally:
+            del self._running[run.job.id]
+            with anyio.CancelScope(shield=True):
+                await self._end(run, state)
+
+    def spawn(self, run: Run) -> None:
+        """Run a job that outlives the request that asked for it.
+
+        Raises:
+            Refusal: UNAVAILABLE; the server is ending.
+        """
+        if self._tasks is None:
+            raise Refusal(UNAVAILABLE, "The server is ending", retry_after=5)
+        run.task = self._tasks.create_task(self._detached(run))
+
+    async def get(self, caller: Caller, job_id: str) -> Job:
+        """Return a job of the caller's.
+
+        Raises:
+            Refusal: NOT_FOUND.
+        """
+        job = await self._rows.get(job_id)
+        if job is None or (job.owner, job.user) != (caller.tenant, caller.user):
+            raise Refusal(NOT_FOUND, f"There is no job {job_id[:100]!r}", job_id=job_id[:100])
+        return job
+
+    async def cancel(self, caller: Caller, job_id: str) -> Job:
+        """End a running job; return it ended. One that has ended already stays as it is."""
+        job = await self.get(caller, job_id)
+        run = self._running.get(job.id)
+        if run is not None and run.task is not None:
+            run.task.cancel()
+            await run.ended.wait()
+        return await self.get(caller, job.id)
+
+    async def events(self, caller: Caller, job_id: str, after: int) -> AsyncIterator[JobEvent | Job]:
+        """Yield the job's events from the one after `after`, as they come, then the ended job."""
+        while True:
+            news = self._wakes.event(job_id)
+            job = await self.get(caller, job_id)
+            page = await self._rows.events(job_id, after, _PAGE)
+            for event in page:
+                after = event.number
+                yield event
+            if len(page) == _PAGE:
+                continue
+            if job.state.final or self._wakes.closed:
+                yield job
+                return
+            await news.wait()
+
+    async def _detached(self, run: Run) -> None:
+        recorder = _Recorder(run.job.id, self._rows.add_events, self._wakes) if run.job.asynchronous else None
+        try:
+            await self.finish(run, recorder.note if recorder else None)
+        except Exception:  # noqa: BLE001 (the job has ended; the log knows more)
+            _log.exception("a job broke", job=run.job.id)
+        finally:
+            run.ended.set()
+
+    async def _one(self, run: Run, place: int, on_event: OnEvent | None) -> None:
+        """Run one call to its result; nothing that happens to it touches its neighbours."""
+        call = run.calls[place]
+        if isinstance(call, Refusal):
+            run.results[place] = CallResult(error=call.error())
+        else:
+            async with self._turn(run.caller):
+                run.results[place] = await self._ran(run, call, place, on_event)
+        if on_event is not None and run.job.asynchronous:
+            result = run.results[place]
+            status = "SUCCESS" if result is not None and result.succeeded else "FAILED"
+            await on_event(place, {"type": "progress", "data": {"status": status}})
+
+    async def _ran(self, run: Run, call: Prepared, place: int, on_event: OnEvent | None) -> CallResult:
+        started = self._clock.now()
+        succeeded = False
+        try:
+            heard = None if on_event is None else _bound(on_event, place)
+            result = await self._execution.run(call, heard)
+            succeeded = result.succeeded
+        except Refusal as refusal:
+            run.refusal = refusal
+            return CallResult(error=refusal.error())
+        except Exception:  # noqa: BLE001 (one call must not end its neighbours; the log knows more)
+            _log.exception("a call broke", call=call.ref.id)
+            return CallResult(error={"error_code": INTERNAL, "message": "The platform failed; its log has more"})
+        else:
+            return result
+        finally:
+            with anyio.CancelScope(shield=True):
+                seconds = self._clock.now() - started
+                await self._neighbours.quotas.settle(call.ref, seconds=seconds, succeeded=succeeded)
+                subject = f"{call.ref.prefab_id}@{call.ref.version}/{call.ref.function}"
+                await self._neighbours.audit.note(run.caller, "prefab.run", subject, "SUCCESS" if succeeded else "FAILED")
+
+    async def _end(self, run: Run, state: JobState | None) -> None:
+        """Note how the job ended."""
+        cancelled = CallResult(error={"error_code": CANCELLED, "message": "The call was cancelled"})
+        idle = [slot for slot, result in zip(run.calls, run.results, strict=True) if result is None]
+        run.results = [result or cancelled for result in run.results]
+        await self._preflight.release(idle)
+        results = [result for result in run.results if result is not None]
+        ended = state or JobState.of(results)
+        kept = run.job.asynchronous or run.job.idempotency_key is not None
+        fields: dict[str, object] = {"state": ended, "finished_at": self._clock.now()}
+        fields |= {"results": [result.wire() for result in results]} if kept else {}
+        if run.refusal is not None and run.job.idempotency_key is not None:
+            fields["idempotency_key"] = None  # nothing ran: whoever tries again with the key shall succeed
+        run.job = replace(run.job, state=ended)
+        try:
+            await self._rows.change(run.job.id, [JobState.RUNNING], **fields)
+        except StoreError as error:
+            _log.warning("a job's end could not be noted; the next start will", job=run.job.id, error=str(error))
+        self._wakes.wake(run.job.id)
+
+    @asynccontextmanager
+    async def _turn(self, caller: Caller) -> AsyncGenerator[None]:
+        """Hold one of the caller's places to run."""
+        key = (caller.tenant, caller.user)
+        turns = self._turns.get(key)
+        if turns is None:
+            turns = self._turns[key] = asyncio.Semaphore(self._settings.parallel)
+        async with turns:
+            yield
+
+
+class _Recorder:
+    """Writes the events of an asynchronous job down, numbered in the order in which they can be read."""
+
+    def __init__(self, job_id: str, add: Callable[[str, Sequence[JobEvent]], Awaitable[None]], wakes: Wakes) -> None:
+        self._job_id = job_id
+        self._add = add
+        self._wakes = wakes
+        self._number = 0
+        self._lock = asyncio.Lock()
+
+    async def note(self, call: int, event: Mapping[str, Any]) -> None:
+        async with self._lock:
+            if self._number >= _MOST_EVENTS:
+                return
+            self._number += 1
+            await self._add(self._job_id, [JobEvent(number=self._number, call=call, data=event)])
+        self._wakes.wake(self._job_id)
+
+
+def _bound(on_event: OnEvent, place: int) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
+    return lambda event: on_event(place, event)
+
+
+def _named(call: Call, slot: Prepared | Refusal) -> dict[str, str]:
+    version = slot.ref.version if isinstance(slot, Prepared) else call.version[:100]
+    return {"prefab_id": call.prefab_id[:100], "version": version, "function_name": call.function[:100]}
+
+
+def _known(there: Job, digest: str) -> Job:
+    if there.body_digest != digest:
+        raise Refusal(IDEMPOTENCY_MISMATCH, "This Idempotency-Key was used for another request")
+    if not there.state.final:
+        raise _in_progress()
+    return there
+
+
+def _in_progress() -> Refusal:
+    return Refusal(IDEMPOTENCY_IN_PROGRESS, "A request with this Idempotency-Key is still running", retry_after=1)
