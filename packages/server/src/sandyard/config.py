@@ -12,6 +12,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """What the gateway was told. Times are seconds, sizes bytes."""
+
+    call_timeout: float = 600.0
+    """How long a function may take, from the moment that it is called."""
+    idle: float = 300.0
+    """How long a prefab's sandbox stays warm after its last call."""
+    heartbeat: float = 15.0
+    """The longest silence on an answer that has begun: proxies cut idle connections."""
+    stream_idle: float = 600.0
+    """How long a streaming function may yield nothing."""
+    max_calls: int = 100
+    """Calls in one request."""
+    parallel: int = 8
+    """Calls of one caller that run at once; further ones wait for their turn."""
+    output_bytes: int = 8 * 1024 * 1024
+    """What a function may return, as JSON."""
+    output_files: int = 1000
+    output_file_bytes: int = 2 * 1024 * 1024 * 1024
+    """What a call's output files may hold together (and its sandbox's disk before that)."""
+    package_bytes: int = 64 * 1024 * 1024
+    unpacked_bytes: int = 256 * 1024 * 1024
+    package_files: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `sandyard serve` was told. Port 0 lets the system choose; sizes are bytes, times seconds."""
 
@@ -41,3 +67,4 @@ class Settings:
     """Where builds may go: the index, and where it keeps its files (entries as in `EgressPolicy.allow`)."""
     ca_bundle: Path | None = None
     """The host's certificate bundle below /etc/ssl, which sandboxes see too."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)

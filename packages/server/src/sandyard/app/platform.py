@@ -11,6 +11,7 @@ import anyio
 import uv
 
 from sandyard.app.backends import WholeBackend, open_backend
+from sandyard.app.gateway import Gateway, gateway_of
 from sandyard.app.listening import ApiServer, api_server
 from sandyard.app.templates import TemplateParts, template_parts
 from sandyard.blobs.objects import ObjectBlobs
@@ -63,6 +64,7 @@ class Platform:
     admission: Admission
     exits: Exits
     templates: TemplateParts
+    gateway: Gateway
     wakes: Wakes
     loops: tuple[Callable[[], Coroutine[object, object, None]], ...]
     api: ApiServer
@@ -112,6 +114,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
     lifecycle = Lifecycle(context, admission, deadlines)
     templates = template_parts(context, wakes)
     builder = Builder(context, exits, wakes, Path(uv.find_uv_bin()))
+    gateway = gateway_of(context, keys, tokens, exits=exits, admission=admission, wakes=wakes)
     return Platform(
         settings=settings,
         context=context,
@@ -121,9 +124,10 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
         admission=admission,
         exits=exits,
         templates=templates,
+        gateway=gateway,
         wakes=wakes,
-        loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, builder.run),
-        api=api_server(create_api(_parts(context, keys, templates, lifecycle)), settings),
+        loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, builder.run, *gateway.loops),
+        api=api_server(create_api(_parts(context, keys, templates, lifecycle), gateway.app), settings),
         ingress=_ingress(context, keys, tokens, lifecycle),
     )
 

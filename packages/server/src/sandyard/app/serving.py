@@ -42,6 +42,7 @@ async def serve(settings: Settings, announce: Callable[[ServerInfo], None]) -> N
             platform = await compose(settings, stack)
             await platform.reconciler.adopt()
             await platform.templates.deployments.sweep()
+            await platform.gateway.recover()
             listeners = await listen(settings, platform.ingress, stack)
             with data.announced(listeners.info):
                 announce(listeners.info)
