@@ -57,6 +57,8 @@ PROMISES = [
         "Importing the client loads no HTTP library; a client that is made loads its own, and no server.",
     ),
     ("sdk.surface", "issue 3 §5", "Names, signatures, defaults and fields that users rely on change only together with their record."),
+    ("client.round-trip", "issue 3 §5", "Any request reaches the agent as it was made, and any JSON value comes back as it was returned."),
+    ("cli.manifest-round-trip", "issue 3 §5", "A manifest is read again as it was written."),
     ("client.closed", "issue 3 §3", "A client that is used after close() says so."),
     ("client.one-sandbox", "issue 3 §3", "Concurrent calls with one id use one sandbox."),
     (
