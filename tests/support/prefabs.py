@@ -7,10 +7,10 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx
 
     from support.platform import Platform
 
@@ -61,7 +61,9 @@ async def upload(platform: Platform, package: bytes, *, visibility: str = "priva
     return await platform.api.post("/v1/prefabs", params={"visibility": visibility}, content=package, headers=headers)
 
 
-async def publish(platform: Platform, package: bytes, *, expect: str = "DEPLOYED", visibility: str = "private", key: str | None = None) -> dict[str, Any]:
+async def publish(
+    platform: Platform, package: bytes, *, expect: str = "DEPLOYED", visibility: str = "private", key: str | None = None
+) -> dict[str, Any]:
     """Upload a package and wait for the end of its build; return its specification."""
     reply = await upload(platform, package, visibility=visibility, key=key)
     assert reply.status_code in {200, 202}, reply.text
@@ -76,7 +78,14 @@ async def publish(platform: Platform, package: bytes, *, expect: str = "DEPLOYED
     return found
 
 
-def call(prefab_id: str, name: str, parameters: dict[str, Any] | None = None, *, version: str = "1.0.0", files: dict[str, list[str]] | None = None) -> dict[str, Any]:
+def call(
+    prefab_id: str,
+    name: str,
+    parameters: dict[str, Any] | None = None,
+    *,
+    version: str = "1.0.0",
+    files: dict[str, list[str]] | None = None,
+) -> dict[str, Any]:
     """Return one call of a run's body, as the public client sends it."""
     inputs: dict[str, Any] = {"parameters": parameters}
     if files:
@@ -96,7 +105,9 @@ async def result(platform: Platform, *arguments: Any, **options: Any) -> dict[st
     return reply.json()["results"][0]
 
 
-async def events(platform: Platform, body: dict[str, Any], *, path: str = "/v1/run", headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
+async def events(
+    platform: Platform, body: dict[str, Any], *, path: str = "/v1/run", headers: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Run with Accept: text/event-stream and return all events."""
     wanted = {"Accept": "text/event-stream"} | (headers or {})
     async with platform.api.stream("POST", path, json=body, headers=wanted) as reply:
