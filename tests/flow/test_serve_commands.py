@@ -7,13 +7,16 @@ import json
 import os
 import signal
 import stat
+import sys
+from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx
 import pytest
 
 from support.packages import ECHO, pack, write_agent
-from support.platform import Platform, PlatformEnded, run, until
+from support.platform import Platform, PlatformEnded, command, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +37,36 @@ async def test_the_first_start_makes_a_private_directory_and_env_prints_it(tmp_p
         await platform.stop()
         await platform.start()
         assert platform.key == key
+
+
+LOOPBACK_UP = """
+import fcntl, os, socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    fcntl.ioctl(sock, 0x8914, struct.pack("16sh22x", b"lo", 0x41))  # SIOCSIFFLAGS: up and running
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.promise("serve.defaults")
+async def test_unless_told_otherwise_it_listens_on_loopback_on_8800_and_8801(tmp_path: Path) -> None:
+    """In a network of its own, where these ports are free."""
+    serve = command("serve", "--data-dir", str(tmp_path / "data"), "--backend", "memory")
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", LOOPBACK_UP, *serve), stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdout is not None
+    sockets = ""
+    async with asyncio.timeout(60):
+        ready = await process.stdout.readline()
+        if ready:
+            sockets = await anyio.Path(f"/proc/{process.pid}/net/tcp").read_text()
+            process.terminate()
+        _, errors = await process.communicate()
+    if errors.startswith(b"unshare: "):
+        pytest.skip(f"this machine makes no such network: {errors.decode()}")
+    assert ready.startswith(b"ready"), errors
+    listening = {line.split()[1] for line in sockets.splitlines() if line.split()[3] == "0A"}
+    assert listening == {"0100007F:2260", "0100007F:2261"}  # 127.0.0.1:8800 and :8801
 
 
 @pytest.mark.promise("serve.env")

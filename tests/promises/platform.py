@@ -42,6 +42,7 @@ PROMISES = [
         "issue 2 §3",
         "The first start makes the directory (0700), the database and a key; a directory that is not ours is refused.",
     ),
+    ("serve.defaults", "issue 2 §3", "Unless told otherwise the server listens on loopback only, on the ports 8800 and 8801."),
     ("serve.env", "issue 2 §3", "`sandyard env` prints the variables of the running server and fails clearly if none runs."),
     ("serve.one-server", "issue 2 §3", "A second server on one directory is refused with a clear message."),
     ("serve.drain", "issue 2 §3", "SIGTERM drains, ends the sandboxes and exits 0."),
