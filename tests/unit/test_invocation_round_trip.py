@@ -22,8 +22,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
+NOTHING: dict[str, st.SearchStrategy[Any]] = {}
 REQUESTS = st.fixed_dictionaries(
-    {},
+    NOTHING,
     optional={
         "prompt": TEXT,
         "query": TEXT,
@@ -54,7 +55,7 @@ def answered(value: Any, body: bytes) -> tuple[Any, Reply]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
     asyncio.run(app(scope, receive, send))
     head, tail = sent
     headers = {name.decode(): text.decode() for name, text in head["headers"]}
@@ -77,14 +78,17 @@ def test_requests_and_results_survive_the_way_there_and_back(fields: dict[str, A
 
 
 NAMES = st.from_regex(r"\A[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?\Z")
-MANIFESTS = st.fixed_dictionaries(
-    {
-        "metadata": st.fixed_dictionaries({"name": NAMES, "version": TEXT, "author": TEXT}, optional={"tags": st.lists(TEXT, max_size=3)}),
+MANIFESTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    NOTHING
+    | {
+        "metadata": st.fixed_dictionaries(
+            NOTHING | {"name": NAMES, "version": TEXT, "author": TEXT}, optional=NOTHING | {"tags": st.lists(TEXT, max_size=3)}
+        ),
         "spec": st.fixed_dictionaries(
-            {"entrypoint": st.sampled_from(["agent.py", "src/main.py"])},
+            NOTHING | {"entrypoint": st.sampled_from(["agent.py", "src/main.py"])},
             optional={
                 "runtime": st.fixed_dictionaries(
-                    {},
+                    NOTHING,
                     optional={
                         "timeout": st.integers(1, 3600),
                         "memory_limit": st.builds(
