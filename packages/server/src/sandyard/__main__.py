@@ -69,6 +69,7 @@ def serve(
     egress: Annotated[EgressName, typer.Option(help="What sandboxes reach beside --egress-allow.")] = EgressName.PUBLIC,
     egress_allow: Annotated[list[str] | None, typer.Option(help="host, host:port, *.domain, address or network; repeatable.")] = None,
     egress_deny: Annotated[list[str] | None, typer.Option(help="As --egress-allow, and stronger.")] = None,
+    registry: Annotated[list[str] | None, typer.Option(help="host:port of an image registry to trust: plain http, any address.")] = None,
     memory: Annotated[str, typer.Option(help="The most that a sandbox may use, such as 512Mi or 2Gi.")] = "1Gi",
     cpus: Annotated[float, typer.Option(min=0.05, help="The most cores that a sandbox may use.")] = 1.0,
     disk: Annotated[str, typer.Option(help="The most that a sandbox may write.")] = "512Mi",
@@ -96,6 +97,7 @@ def serve(
         build_timeout=build_timeout,
         drain_timeout=drain_timeout,
         index_url=index.url,
+        registries=tuple(registry or ()),
         index_hosts=index.hosts,
         ca_bundle=_ca_bundle(os.environ),
     )

@@ -65,6 +65,8 @@ class Settings:
     """The package index of builds; None takes the one that uv and pip are configured with in the server's environment."""
     index_hosts: tuple[str, ...] = ("pypi.org:443", "files.pythonhosted.org:443")
     """Where builds may go: the index, and where it keeps its files (entries as in `EgressPolicy.allow`)."""
+    registries: tuple[str, ...] = ()
+    """Image registries (`host:port`) that are spoken to in plain http, and may have a private address."""
     ca_bundle: Path | None = None
     """The host's certificate bundle below /etc/ssl, which sandboxes see too."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)

@@ -66,10 +66,14 @@ class BuildLogEntry(Message):
 
 
 class BuildReason(Message):
-    """Why a build failed; `output` holds its last lines."""
+    """Why a build failed; `output` holds its last lines, and `log_entries` the same for E2B's clients. `step` is the number of
+    the step that failed, counted from 1, or `base` or `finalize`.
+    """
 
     message: str
     output: str = ""
+    step: str | None = None
+    log_entries: list[BuildLogEntry] = Field(default_factory=list[BuildLogEntry])
 
 
 class BuildStatus(Message):
@@ -90,3 +94,103 @@ class TagInfo(Message):
     tag: str
     build_id: str = Field(alias="buildID")
     created_at: datetime
+
+
+class NewTemplate(Message):
+    """`POST /v3/templates`: the name of what will be built (`name` or `name:tag`), and how large its sandboxes are."""
+
+    name: str = Field(min_length=1, max_length=300)
+    tags: list[str] = Field(default_factory=list, max_length=50)
+    cpu_count: int | None = Field(None, ge=1, le=64)
+    memory_mb: int | None = Field(None, alias="memoryMB", ge=64, le=1024 * 1024)
+
+
+class TemplateRequested(Message):
+    """The answer (202) to `POST /v3/templates`: a build that waits for its files and its start."""
+
+    template_id: str = Field(alias="templateID")
+    build_id: str = Field(alias="buildID")
+    public: bool
+    names: list[str]
+    aliases: list[str]
+    tags: list[str]
+
+
+class FileUpload(Message):
+    """`GET /templates/{id}/files/{hash}` (201): whether the files are here, and where to PUT them if not."""
+
+    present: bool
+    url: str | None = None
+
+
+class BuildStep(Message):
+    """One step of a build."""
+
+    type: Literal["COPY", "RUN", "ENV", "WORKDIR", "USER"]
+    args: list[str] = Field(default_factory=list, max_length=1000)
+    files_hash: str | None = None
+    force: bool | None = None
+
+
+class RegistryLogin(Message):
+    """How to log in to the registry that `fromImage` names."""
+
+    type: Literal["registry", "aws", "gcp"]
+    username: str | None = None
+    password: str | None = None
+
+
+class StartBuild(Message):
+    """`POST /v2/templates/{id}/builds/{buildID}`: what to build from, and how. Without `from…` it is built from `base`."""
+
+    from_image: str | None = Field(None, max_length=500)
+    from_template: str | None = Field(None, max_length=300)
+    from_image_registry: RegistryLogin | None = None
+    force: bool | None = None
+    steps: list[BuildStep] = Field(default_factory=list[BuildStep], max_length=1000)
+    start_cmd: str | None = Field(None, max_length=65536)
+    ready_cmd: str | None = Field(None, max_length=65536)
+
+
+class TemplateAlias(Message):
+    """`GET /templates/aliases/{alias}`."""
+
+    template_id: str = Field(alias="templateID")
+    public: bool
+
+
+class AssignTags(Message):
+    """`POST /templates/tags`: let tags point at the build that `target` (`name:tag`) means."""
+
+    target: str = Field(max_length=300)
+    tags: list[str] = Field(min_length=1, max_length=50)
+
+
+class AssignedTags(Message):
+    """The answer (201) to `POST /templates/tags`."""
+
+    tags: list[str]
+    build_id: str = Field(alias="buildID")
+
+
+class RemoveTags(Message):
+    """`DELETE /templates/tags`."""
+
+    name: str = Field(max_length=300)
+    tags: list[str] = Field(min_length=1, max_length=50)
+
+
+class UpdateTemplate(Message):
+    """`PATCH /templates/{id}`."""
+
+    public: bool | None = None
+
+
+class TemplatePage(Message):
+    """`GET /v2/templates` as PPIO's and Novita's clients read it (pages are counted from 1)."""
+
+    templates: list[TemplateInfo]
+    total: int
+    page: int
+    limit: int
+    total_pages: int

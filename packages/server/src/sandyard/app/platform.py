@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-import uv
 
 from sandyard.app.backends import WholeBackend, open_backend
 from sandyard.app.gateway import Gateway, gateway_of
@@ -34,7 +33,6 @@ from sandyard.services.wakes import Wakes
 from sandyard.store.sqlite import SqliteStore
 from sandyard.web.api import create_api
 from sandyard.web.parts import Parts
-from sandyard.work.builds import Builder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -112,8 +110,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
     deadlines = Deadlines(context.clock)
     admission = Admission(places=settings.max_sandboxes, starting=settings.max_starting, queue=settings.start_queue)
     lifecycle = Lifecycle(context, admission, deadlines)
-    templates = template_parts(context, wakes)
-    builder = Builder(context, exits, wakes, Path(uv.find_uv_bin()))
+    templates = template_parts(context, exits, wakes)
     gateway = gateway_of(context, keys, tokens, exits=exits, admission=admission, wakes=wakes)
     return Platform(
         settings=settings,
@@ -126,7 +123,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
         templates=templates,
         gateway=gateway,
         wakes=wakes,
-        loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, builder.run, *gateway.loops),
+        loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, templates.builder.run, *gateway.loops),
         api=api_server(create_api(_parts(context, keys, templates, lifecycle), gateway.app), settings),
         ingress=_ingress(context, keys, tokens, lifecycle),
     )
@@ -140,6 +137,7 @@ def _parts(context: Context, keys: Keys, templates: TemplateParts, lifecycle: Li
         templates=templates.templates,
         deployments=templates.deployments,
         build_logs=templates.build_logs,
+        recipes=templates.recipes,
         owner_of=keys.find,
         signatures=Signatures(keys, context.clock),
         check_entry=read_entry,

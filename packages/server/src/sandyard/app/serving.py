@@ -41,7 +41,7 @@ async def serve(settings: Settings, announce: Callable[[ServerInfo], None]) -> N
         async with AsyncExitStack() as stack:
             platform = await compose(settings, stack)
             await platform.reconciler.adopt()
-            await platform.templates.deployments.sweep()
+            await platform.templates.sweep()
             await platform.gateway.recover()
             listeners = await listen(settings, platform.ingress, stack)
             with data.announced(listeners.info):

@@ -58,14 +58,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a build by steps starts from and does. `from_build` is the id of another build; nothing means `base`."""
+    """What a build by steps starts from and does. `from_build` is the id of another build; nothing means the host's system.
+
+    `force` builds all of it anew; `login` says that its registry wants one (kept in memory alone, `services.logins`).
+    Of a snapshot: `from_sandbox` is what was saved, `from_build` the build whose package it runs if that was an agent's.
+    """
 
     from_image: str = ""
     from_build: str = ""
+    from_sandbox: str = ""
     steps: tuple[Step, ...] = ()
     start_cmd: str = ""
     ready_cmd: str = ""
     force: bool = False
+    login: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +127,8 @@ class Build:
     kind: BuildKind = BuildKind.AGENT
     recipe: Recipe | None = None
     system: System = field(default_factory=System)
+    failed_step: str = ""
+    """Where a failed build by steps failed: the number of the step, counted from 1, or `base` or `finalize`."""
 
     @property
     def drafted(self) -> bool:

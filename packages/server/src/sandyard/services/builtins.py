@@ -72,6 +72,11 @@ class Builtins:
             self._versions[name] = self._known[name].version
         return self._known.get(name)
 
+    def files(self, build: Build) -> Mapping[str, Path]:
+        """Return what the COPY steps of a built-in template's build copy from: nothing where another version is shipped by now."""
+        name = next((name for name, version in self._all_versions().items() if version in build.tags), None)
+        return {} if name is None else self._known[name].files
+
     async def template(self, name: str) -> Template | None:
         """Return the template of that name, built or not; None where none is shipped."""
         if self.get(name) is None:
@@ -102,6 +107,11 @@ class Builtins:
             )
         message = f"The template {template.name!r} is being built, as it is on first use; try again in a moment"
         raise ApiError(UNAVAILABLE, message, details={"retry_after": 5})
+
+    def _all_versions(self) -> Mapping[str, str]:
+        for name in self._shipped:
+            self.get(name)
+        return self._versions
 
     async def _current(self, template: Template) -> Build:
         """Return the build of what is shipped now: the finished one, the one under way, or a new one."""

@@ -36,15 +36,19 @@ _EXTENSION_WORK = 4_000_000_000
 """The most that the squares of their sizes may come to: tarfile before 3.11.10 and 3.12.6 needs that time (CVE-2024-6232)."""
 _EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _CHUNK = 256 * 1024
+_GZIP = b"\x1f\x8b"
 _MANIFEST_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What a package may hold: bytes when unpacked, and entries."""
+    """What a package may hold: bytes when unpacked, and entries. `modes`: files keep their permission bits, not only whether they
+    can be executed.
+    """
 
     unpacked_bytes: int
     files: int
+    modes: bool = False
 
 
 def unpack(archive: Path, target: Path, bounds: Bounds) -> AgentConfig:
@@ -53,11 +57,24 @@ def unpack(archive: Path, target: Path, bounds: Bounds) -> AgentConfig:
     Raises:
         ApiError: `invalid_package` or `invalid_manifest`; `target` is gone again.
     """
+    extract(archive, target, bounds)
+    try:
+        return read_manifest(target)
+    except BaseException:
+        trees.remove(target)
+        raise
+
+
+def extract(archive: Path, target: Path, bounds: Bounds) -> None:
+    """Unpack a tar, gzipped or not, into the new directory `target`. Blocking: call it in a thread.
+
+    Raises:
+        ApiError: `invalid_package`; `target` is gone again.
+    """
     target.mkdir(parents=True, mode=0o755)
     try:
         with archive.open("rb") as file:
             _extract(file, target, bounds)
-        return read_manifest(target)
     except BaseException:
         trees.remove(target)
         raise
@@ -116,16 +133,22 @@ def _inside(name: str) -> PurePosixPath:
 
 def _extract(file: BinaryIO, target: Path, bounds: Bounds) -> None:
     try:
-        with gzip.GzipFile(fileobj=file) as plain:
+        with _plain(file) as plain:
             reader = _Budgeted(cast("BinaryIO", plain), bounds.unpacked_bytes + _OVERHEAD)
             with tarfile.open(fileobj=cast("BinaryIO", reader), mode="r|", tarinfo=_header_type()) as archive:
                 _Unpacking(target, bounds, archive, reader).run()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise _refuse(f"The package is not a complete gzip tar archive: {error}") from None
+        raise _refuse(f"The package is not a complete tar archive: {error}") from None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         raise _refuse("The package holds a name that is too long for a file") from None
+
+
+def _plain(file: BinaryIO) -> BinaryIO:
+    magic = file.read(len(_GZIP))
+    file.seek(0)
+    return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if magic == _GZIP else file
 
 
 def _header_type() -> type[tarfile.TarInfo]:
@@ -213,7 +236,7 @@ class _Unpacking:
         self.reader.budget = member.size + _HEADER_BUDGET
         source = self.archive.extractfile(member)
         assert source is not None
-        with self._create(path, executable=bool(member.mode & 0o100)) as target:
+        with self._create(path, member.mode) as target:
             shutil.copyfileobj(source, target, _CHUNK)
 
     def _copy(self, path: PurePosixPath, source: PurePosixPath) -> None:
@@ -223,7 +246,7 @@ class _Unpacking:
             raise _refuse(f"The package's hard link {str(path)[:200]!r} leads to nothing")
         status = original.stat()
         self._spend(status.st_size)
-        with original.open("rb") as file, self._create(path, executable=bool(status.st_mode & 0o100)) as target:
+        with original.open("rb") as file, self._create(path, status.st_mode) as target:
             shutil.copyfileobj(file, target, _CHUNK)
 
     def _spend(self, size: int) -> None:
@@ -231,11 +254,12 @@ class _Unpacking:
         if self.left < 0:
             raise _refuse(f"The package is larger than {self.bounds.unpacked_bytes // 1024**2} MiB when unpacked")
 
-    def _create(self, path: PurePosixPath, *, executable: bool) -> BinaryIO:
+    def _create(self, path: PurePosixPath, mode: int) -> BinaryIO:
         self._directory(path.parent)
+        wanted = 0o600 | mode & 0o777 if self.bounds.modes else 0o755 if mode & 0o100 else 0o644
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(self.target / path, flags, 0o755 if executable else 0o644)
+            fd = os.open(self.target / path, flags, wanted)
         except (FileExistsError, IsADirectoryError):
             raise _refuse(f"The package holds {str(path)[:200]!r} twice") from None
         return os.fdopen(fd, "wb")

@@ -84,7 +84,7 @@ def _system_spec(settings: Settings, build: Build, sandbox_id: str, ends_at: flo
     system = build.system
     return SandboxSpec(
         sandbox_id=sandbox_id,
-        command=("/bin/sleep", "infinity"),
+        command=(),
         system="writable",
         root=image_root(settings, system.image) if system.image else None,
         restore=build_dir(settings, build.id) / "system" if system.saved else None,

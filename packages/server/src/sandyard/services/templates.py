@@ -188,8 +188,9 @@ class Templates:
         living = [row for row in await self._store.sandboxes.list(states=LIVING, limit=100_000) if row.build_id in ids]
         if living:
             raise ApiError(CONFLICT, f"{len(living)} sandboxes of {template.name!r} still live; close them first")
-        if any(build.state is BuildState.BUILDING for build in builds):
-            raise ApiError(CONFLICT, f"A build of {template.name!r} is under way; wait for its end")
+        for build in await self._store.builds.list(states=[BuildState.BUILDING]):
+            if build.template_id == template.id or (build.recipe is not None and build.recipe.from_build in ids):
+                raise ApiError(CONFLICT, f"A build of, or from, {template.name!r} is under way; wait for its end")
 
     async def _has_others(self, template_id: str, builds: Sequence[Build]) -> bool:
         ids = {build.id for build in builds}

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from sandyard.version import VERSION
-from sandyard.web import agents, errors, health, sandboxes, templates
+from sandyard.web import agents, errors, health, recipes, sandboxes, templates
 from sandyard.web.gateway.app import ByPath
 from sandyard.web.middleware import BodyLimit, RequestIds
+from sandyard.web.slashes import EncodedSlashes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _JSON_BYTES = 1024 * 1024
 _JSON_SECONDS = 30.0
+_NAMED = ("/templates/", "/v2/templates/")
+"""Paths below which a part may be a name with a slash."""
 
 
 def create_api(parts: Parts, gateway: ASGIApp) -> ASGIApp:
@@ -25,7 +28,7 @@ def create_api(parts: Parts, gateway: ASGIApp) -> ASGIApp:
     api = FastAPI(title="Sandyard", version=VERSION, redirect_slashes=False)
     api.state.parts = parts
     errors.install(api)
-    for noun in (health, agents, templates, sandboxes):
+    for noun in (health, agents, recipes, templates, sandboxes):
         api.include_router(noun.router)
-    bounded = BodyLimit(api, limit=_JSON_BYTES, seconds=_JSON_SECONDS, streamed=("/agents",))
+    bounded = BodyLimit(EncodedSlashes(api, prefixes=_NAMED), limit=_JSON_BYTES, seconds=_JSON_SECONDS, streamed=("/agents", "/uploads/"))
     return RequestIds(ByPath(bounded, gateway))

@@ -50,16 +50,19 @@ class RequestIds:
 
 
 class BodyLimit:
-    """Reads JSON bodies whole, up to `limit` bytes within `seconds`; the paths in `streamed` bound their own."""
+    """Reads JSON bodies whole, up to `limit` bytes within `seconds`; the paths in `streamed` bound their own
+    (where one ends with a slash: all below it).
+    """
 
     def __init__(self, app: ASGIApp, *, limit: int, seconds: float, streamed: Collection[str]) -> None:
         self._app = app
         self._limit = limit
         self._seconds = seconds
         self._streamed = frozenset(streamed)
+        self._below = tuple(path for path in streamed if path.endswith("/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._streamed:
+        if scope["type"] != "http" or scope["path"] in self._streamed or scope["path"].startswith(self._below):
             await self._app(scope, receive, send)
             return
         try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sandyard.ports import Clock
     from sandyard.services.build_logs import BuildLogs
     from sandyard.services.deployments import Deployments
+    from sandyard.services.recipes import Recipes
     from sandyard.services.sandboxes import Sandboxes
     from sandyard.services.signatures import Signatures
     from sandyard.services.templates import Templates
@@ -36,6 +37,7 @@ class Parts:
     templates: Templates
     deployments: Deployments
     build_logs: BuildLogs
+    recipes: Recipes
     owner_of: Callable[[str], Awaitable[str | None]]
     signatures: Signatures
     check_entry: Callable[[str], object]

@@ -97,7 +97,8 @@ def _phase(build: Build | None) -> Phase:
 
 
 def _reason(build: Build, last: Sequence[LogLine]) -> BuildReason:
-    return BuildReason(message=build.reason, output="\n".join(line.message for line in last))
+    output = "\n".join(line.message for line in last)
+    return BuildReason(message=build.reason, output=output, step=build.failed_step or None, log_entries=[log_entry(line) for line in last])
 
 
 def _manifest(build: Build) -> AgentConfig:

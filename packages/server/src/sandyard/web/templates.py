@@ -16,6 +16,7 @@ from sandyard.domain.templates import BuildState
 from sandyard.web import render_templates as render
 from sandyard.web.errors import ERRORS
 from sandyard.web.parts import Owner, Services
+from sandyard.web.slashes import Named
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,20 +34,20 @@ async def list_templates(owner: Owner, services: Services) -> list[TemplateInfo]
 
 
 @router.get("/templates/{template}", operation_id="get_template")
-async def get(template: str, owner: Owner, services: Services) -> TemplateInfo:
+async def get(template: Named, owner: Owner, services: Services) -> TemplateInfo:
     """Describe a template by id, name or `name:tag`."""
     return render.template_info(await services.templates.get(owner, template), services.settings)
 
 
 @router.delete("/templates/{template}", status_code=status.HTTP_204_NO_CONTENT, operation_id="delete_template")
-async def delete(template: str, owner: Owner, services: Services) -> None:
+async def delete(template: Named, owner: Owner, services: Services) -> None:
     """Delete a template with its builds; 409 while sandboxes of it live."""
     await services.templates.delete(owner, template)
 
 
 @router.get("/templates/{template}/builds/{build_id}/status", operation_id="build_status")
 async def build_status(
-    template: str,
+    template: Named,
     build_id: str,
     owner: Owner,
     services: Services,
@@ -60,7 +61,7 @@ async def build_status(
 
 @router.get("/templates/{template}/builds/{build_id}/logs", operation_id="build_logs", response_model=list[BuildLogEntry])
 async def build_logs(
-    template: str,
+    template: Named,
     build_id: str,
     owner: Owner,
     services: Services,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,12 +11,13 @@ import structlog
 
 from sandyard.domain.errors import BackendError, StartFailed, StoreError
 from sandyard.domain.specs import MEBIBYTE
-from sandyard.domain.templates import Build, BuildState
+from sandyard.domain.templates import Build, BuildKind, BuildState
 from sandyard.services import trees
 from sandyard.services.deployments import PENDING
 from sandyard.services.ids import new_id
 from sandyard.services.specs import build_dir, session_spec
 from sandyard.work import disk, install
+from sandyard.work.failures import BuildFailed
 from sandyard.work.probe import ProbeFailed, ping
 from sandyard.work.watching import BuildLog
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sandyard.services.context import Context
     from sandyard.services.exits import Exits
     from sandyard.services.wakes import Wakes
+    from sandyard.work.steps import StepBuilder
 
 _PING_SECONDS = 15.0
 _CROSS = "\N{MULTIPLICATION SIGN}"
@@ -42,26 +43,17 @@ _log = structlog.get_logger("sandyard.builds")
 T = TypeVar("T")
 
 
-class BuildFailed(Exception):  # noqa: N818 (the state's word)
-    """The build's fault, or its agent's: the message is the reason that its caller reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Installed:
-    dependencies: tuple[str, ...]
-    size_bytes: int
-
-
 class Builder:
-    """Owns the builds of one server. `uv` is the program that installs."""
+    """Owns the builds of one server. `uv` is the program that installs agents' requirements, `steps` does what is no agent."""
 
-    def __init__(self, context: Context, exits: Exits, wakes: Wakes, uv: Path) -> None:
+    def __init__(self, context: Context, exits: Exits, wakes: Wakes, uv: Path, steps: StepBuilder) -> None:
         self._context = context
         self._settings = context.settings
         self._rows = context.store.builds
         self._exits = exits
         self._wakes = wakes
         self._uv = uv
+        self._steps = steps
         self._turn = anyio.Semaphore(context.settings.max_building)
 
     async def run(self) -> None:
@@ -73,6 +65,8 @@ class Builder:
             while True:
                 news = self._wakes.event(PENDING)
                 for build in reversed(await self._rows.list(states=[BuildState.PENDING])):
+                    if build.drafted:
+                        continue
                     await self._turn.acquire()
                     tasks.start_soon(self._take, build)
                 await news.wait()
@@ -93,9 +87,9 @@ class Builder:
         await log.resume()
         try:
             with anyio.fail_after(self._settings.build_timeout):
-                result = await self._attempt(build, log)
+                result = await (self._agent(build, log) if build.kind is BuildKind.AGENT else self._by_steps(build, log))
         except BuildFailed as failure:
-            await self._failed(build, log, str(failure))
+            await self._failed(build, log, str(failure), failed_step=failure.step)
         except TimeoutError:
             await self._failed(build, log, f"The build did not end within {self._settings.build_timeout:.0f} seconds")
         except (BackendError, OSError) as failure:
@@ -108,9 +102,13 @@ class Builder:
             await self._failed(build, log, _BROKEN)
         else:
             await _insist(lambda: log.say("Deployed"))
-            await self._finish(build, state=BuildState.DEPLOYED, dependencies=result.dependencies, size_bytes=result.size_bytes)
+            await self._finish(build, state=BuildState.DEPLOYED, **result)
 
-    async def _attempt(self, build: Build, log: BuildLog) -> _Installed:
+    async def _by_steps(self, build: Build, log: BuildLog) -> dict[str, object]:
+        made = await self._steps.build(build, log)
+        return {"system": made.system, "size_bytes": made.size_bytes}
+
+    async def _agent(self, build: Build, log: BuildLog) -> dict[str, object]:
         home = build_dir(self._settings, build.id)
         await anyio.to_thread.run_sync(install.prepare, home)
         await log.say("Installing the requirements")
@@ -121,7 +119,7 @@ class Builder:
         await log.say("Starting the agent once")
         await self._try(build, log)
         dependencies = await anyio.to_thread.run_sync(disk.installed, home / "venv")
-        return _Installed(dependencies, await anyio.to_thread.run_sync(disk.size, home))
+        return {"dependencies": dependencies, "size_bytes": await anyio.to_thread.run_sync(disk.size, home)}
 
     async def _install(self, build: Build, log: BuildLog, home: Path) -> None:
         """Run the installation in its sandbox and wait for its end."""
@@ -181,11 +179,11 @@ class Builder:
                 with anyio.CancelScope(shield=True):
                     await self._context.backend.stop(sandbox_id)
 
-    async def _failed(self, build: Build, log: BuildLog, reason: str) -> None:
+    async def _failed(self, build: Build, log: BuildLog, reason: str, *, failed_step: str = "") -> None:
         home = build_dir(self._settings, build.id)
         await anyio.to_thread.run_sync(trees.remove, home)
         await _insist(lambda: log.say(reason, level="error"))
-        await self._finish(build, state=BuildState.FAILED, reason=reason)
+        await self._finish(build, state=BuildState.FAILED, reason=reason, failed_step=failed_step)
 
     async def _finish(self, build: Build, **fields: object) -> None:
         await _insist(lambda: self._rows.change(build.id, [BuildState.BUILDING], finished_at=self._context.clock.now(), **fields))

@@ -6,4 +6,6 @@ ALTER TABLE builds ADD COLUMN recipe TEXT;
 -- How a sandbox of it starts (JSON).
 ALTER TABLE builds ADD COLUMN system TEXT NOT NULL DEFAULT '{}';
 
+ALTER TABLE builds ADD COLUMN failed_step TEXT NOT NULL DEFAULT '';
+
 ALTER TABLE tags ADD COLUMN created_at REAL NOT NULL DEFAULT 0;
