@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar, cast
 
 import typer
 
+from sandyard.commands.prefab import app as prefab_app
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
@@ -25,6 +27,7 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A self-hosted platform for AI agents.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(key_app, name="key")
+app.add_typer(prefab_app, name="prefab")
 
 
 class BackendName(StrEnum):
@@ -77,9 +80,14 @@ def serve(
     max_sandboxes: Annotated[int, typer.Option(min=1, help="The most living sandboxes.")] = 200,
     build_timeout: Annotated[float, typer.Option(min=1, help="Seconds.")] = 900.0,
     drain_timeout: Annotated[float, typer.Option(min=0, help="Seconds that requests may go on after SIGTERM.")] = 10.0,
+    call_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a prefab's function may take.")] = 600.0,
+    stream_idle: Annotated[float, typer.Option(min=0.1, help="Seconds that a streaming function may yield nothing.")] = 600.0,
+    prefab_idle: Annotated[float, typer.Option(min=0.1, help="Seconds that a prefab's sandbox stays warm after a call.")] = 300.0,
+    parallel_calls: Annotated[int, typer.Option(min=1, help="Calls of one caller that run at once.")] = 8,
+    heartbeat: Annotated[float, typer.Option(min=0.1, help="The longest silence of a growing answer, in seconds.")] = 15.0,
 ) -> None:
     """Run the platform until SIGTERM or Ctrl-C."""
-    from sandyard.config import Settings
+    from sandyard.config import GatewaySettings, Settings
     from sandyard.domain.specs import EgressPolicy, Limits
     from sandyard.services import package_index
 
@@ -100,6 +108,9 @@ def serve(
         registries=tuple(registry or ()),
         index_hosts=index.hosts,
         ca_bundle=_ca_bundle(os.environ),
+        gateway=GatewaySettings(
+            call_timeout=call_timeout, stream_idle=stream_idle, idle=prefab_idle, parallel=parallel_calls, heartbeat=heartbeat
+        ),
     )
     _serve(settings)
 
