@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import structlog
 
-from sandkit.guest import output as output_file
 from sandyard.backends.ends import Ends
-from sandyard.domain.errors import BackendUnavailable, PortClosed, SandboxGone, StartFailed
+from sandyard.domain.errors import BackendUnavailable, SandboxGone, StartFailed
 from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
 
-from . import bytecode, client, plan, protocol, records, requests, sentences, skeleton
+from . import bytecode, client, dialing, plan, protocol, records, requests, sentences, skeleton
+from .outputs import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -32,12 +31,10 @@ if TYPE_CHECKING:
     Detach = Callable[[str], None]
 
 _log = structlog.get_logger("sandyard.process")
-_CONNECT_TIMEOUT = 5.0
 _RECONNECT_TIMEOUT = 15.0
 _CHECK_TIMEOUT = 20.0
 _RETRY_PAUSE = 1.0
 _SAVE_TIMEOUT = 600.0
-_KEPT_OUTPUTS = 64
 
 
 @dataclass(slots=True)
@@ -66,7 +63,7 @@ class ProcessBackend:
         self._isolation: Literal["full", "none"] = isolation
         self._known: dict[str, _Known] = {}
         self._ends = Ends()
-        self._outputs: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._outputs = Outputs()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: client.KeeperClient | None = None
         self._connected = asyncio.Event()
@@ -295,21 +292,15 @@ class ProcessBackend:
 
     async def output(self, sandbox_id: str, offset: int = 0) -> tuple[bytes, int]:
         """See `ports.Supervision.output`. The output of the sandboxes that ended last is kept."""
-        try:
-            return output_file.read(self._output_path(sandbox_id), offset)
-        except OSError:
-            data, end = self._outputs.get(sandbox_id, (b"", offset))
-            return data[max(0, len(data) - max(0, end - offset)) :], end
+        return self._outputs.read(sandbox_id, self._output_path(sandbox_id), offset)
 
     # -- Snapshots and Meters ----------------------------------------------------------------------------------------------------
 
     async def save(self, sandbox_id: str, into: Path) -> Saved:
         """See `ports.Snapshots.save`."""
-        parent = await asyncio.to_thread(os.open, into.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            reply, _ = await self._call("save", (parent,), retry=False, timeout=_SAVE_TIMEOUT, sandbox=sandbox_id, name=into.name)
-        finally:
-            os.close(parent)
+        reply, _ = await self._call(
+            "save", retry=False, timeout=_SAVE_TIMEOUT, sandbox=sandbox_id, into=str(await asyncio.to_thread(into.absolute))
+        )
         return Saved(size_bytes=reply["size"])
 
     async def usage(self, sandbox_id: str) -> Usage:
@@ -322,18 +313,7 @@ class ProcessBackend:
     async def connect(self, sandbox_id: str, port: int) -> socket.socket:
         """See `ports.Dialer.connect`."""
         _, (fd,) = await self._call("socket", sandbox=sandbox_id)
-        sock = socket.socket(fileno=fd)
-        try:
-            sock.setblocking(False)
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        except (OSError, TimeoutError) as error:
-            sock.close()
-            raise PortClosed(f"Nothing listens on port {port} of the sandbox.") from error
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        return await dialing.connected(fd, port)
 
     # -- within ------------------------------------------------------------------------------------------------------------------
 
@@ -381,7 +361,7 @@ class ProcessBackend:
         if waiting is not None and not waiting.done():
             waiting.set_result(event)
             return
-        self._keep_output(sandbox_id)
+        self._outputs.keep(sandbox_id, self._output_path(sandbox_id))
         self._ends.put(sentences.exited(sandbox_id, event, self._output_path(sandbox_id), event["subject"]))
         self._drop(sandbox_id)
         self._spawn(self._forget(sandbox_id))
@@ -389,12 +369,6 @@ class ProcessBackend:
     async def _forget(self, sandbox_id: str) -> None:
         with suppress(BackendUnavailable):
             await self._call("stop", sandbox=sandbox_id)
-
-    def _keep_output(self, sandbox_id: str) -> None:
-        with suppress(OSError):
-            self._outputs[sandbox_id] = output_file.read(self._output_path(sandbox_id))
-        while len(self._outputs) > _KEPT_OUTPUTS:
-            self._outputs.popitem(last=False)
 
     def _attach_listener(self, sandbox_id: str, fd: int, policy: EgressPolicy) -> None:
         listener = socket.socket(fileno=fd)

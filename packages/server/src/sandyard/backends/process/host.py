@@ -8,13 +8,13 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import processes, records, seccomp, syscalls, uids
 from .cgroups import Cgroups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _IP_FREEBIND = 15
 _TCP = 6  # asyncio sets TCP_NODELAY only on sockets that name their protocol
@@ -63,6 +63,29 @@ class Host:
             filter=seccomp.program(),
             limits_inside=limits_inside,
         )
+
+    def take_uids(self, plan: Mapping[str, Any]) -> tuple[int | None, int]:
+        """Return the first of the uids that a sandbox gets, and how many.
+
+        Raises:
+            OSError: none is free.
+        """
+        if plan["bare"] or self.uids is None:
+            return None, 1
+        if plan["has_root"] and self.ranges is not None:
+            return self.ranges.take(), uids.RANGE
+        return self.uids.take(), 1
+
+    def adopt_uids(self, record: records.Record) -> None:
+        """Count those of a sandbox that an earlier keeper started as taken."""
+        taken = self.uids if record.ids == 1 else self.ranges
+        if record.uid is not None and taken is not None:
+            taken.adopt(record.uid)
+
+    def free_uids(self, record: records.Record) -> None:
+        taken = self.uids if record.ids == 1 else self.ranges
+        if record.uid is not None and taken is not None:
+            taken.free(record.uid)
 
     def socket_in(self, network: int) -> socket.socket:
         """Return a new TCP socket that lives in the network namespace `network`."""

@@ -13,11 +13,10 @@ import re
 import socket
 import struct
 import time
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import protocol, records
+from .connection import Refused, Request, Server, close_all
 from .host import Host
 from .loop import Loop
 from .sandbox import Sandbox, Surroundings
@@ -35,64 +34,6 @@ CLOCK_CHECK = 60.0
 
 _GONE = "the sandbox does not live"
 _SANDBOX_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-
-
-class Refused(Exception):  # noqa: N818 (a word of the protocol)
-    """A request that cannot be met: the reply's error word and sentence."""
-
-    def __init__(self, word: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.word = word
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the server asks. `fds` are closed after the call."""
-
-    number: int
-    fields: Mapping[str, Any]
-    fds: tuple[int, ...]
-
-
-class Server:
-    """The connection to the server. What it does not read at once is queued, never waited for."""
-
-    def __init__(self, loop: Loop, sock: socket.socket) -> None:
-        self._loop = loop
-        self.sock = sock
-        self._queue: deque[tuple[protocol.Message, tuple[int, ...]]] = deque()
-
-    def send(self, message: protocol.Message, fds: tuple[int, ...] = ()) -> None:
-        """Send or queue a message; duplicates of `fds` are kept as long as it is queued."""
-        if self._queue:
-            self._queue.append((message, tuple(map(os.dup, fds))))
-            return
-        try:
-            protocol.send(self.sock, message, fds)
-        except BlockingIOError:
-            self._queue.append((message, tuple(map(os.dup, fds))))
-            self._loop.watch_write(self.sock.fileno(), self._flush)
-        except protocol.Closed:
-            return  # reading will tell
-
-    def close(self) -> None:
-        self._loop.unwatch(self.sock.fileno())
-        self.sock.close()
-        while self._queue:
-            _close_all(self._queue.popleft()[1])
-
-    def _flush(self) -> None:
-        while self._queue:
-            message, fds = self._queue[0]
-            try:
-                protocol.send(self.sock, message, fds)
-            except BlockingIOError:
-                return
-            except protocol.Closed:
-                break
-            self._queue.popleft()
-            _close_all(fds)
-        self._loop.watch_write(self.sock.fileno(), None)
 
 
 class Keeper:
@@ -159,7 +100,7 @@ class Keeper:
         try:
             self._handle(Request(int(message["id"]), message, tuple(fds)))
         finally:
-            _close_all(tuple(fds))
+            close_all(tuple(fds))
 
     def _disconnect(self) -> None:
         if self._server is not None:
@@ -274,12 +215,12 @@ class Keeper:
         return None
 
     def op_save(self, request: Request) -> None:
-        """Answer when the state lies in the directory that came with the request."""
+        """Answer when the state lies where it is wanted."""
         sandbox = self._living(request.fields)
-        sandbox_id, (parent,) = sandbox.record.sandbox_id, request.fds
+        sandbox_id = sandbox.record.sandbox_id
         if sandbox_id in self._savings:
             raise Refused(protocol.UNAVAILABLE, "the sandbox is being saved already")
-        saving = Saving(self._loop, self._around.host, sandbox, os.dup(parent), request.fields["name"])
+        saving = Saving(self._loop, self._around.host, sandbox, request.fields["into"])
         self._savings[sandbox_id] = saving
         server = self._server
         saving.then.append(lambda result: self._on_saved(request.number if self._server is server else None, sandbox_id, result))
@@ -412,8 +353,3 @@ class Keeper:
     def _on_timer(self) -> None:
         self._wake_at = math.inf
         self._tick()
-
-
-def _close_all(fds: tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sandkit.guest import output
 from sandyard.domain.specs import PROXY_PORT, Limits
 
-from . import achieved, launcher, measuring, processes, records, uids
+from . import achieved, descriptors, launcher, measuring, processes, records
 from .lines import LINE_LIMIT, Lines
 from .protocol import memory_file
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from .loop import Loop
     from .volumes import Volumes
 
-_ERRORS_SIZE = 16 * 1024
 _KILL_PATIENCE = 5.0
 _DYING = 0.1
 """Seconds within which the pidfd tells of a death because of which something in /proc is out of reach."""
@@ -92,7 +90,7 @@ class Sandbox:
             OSError: the machine refused; nothing is left.
         """
         host = around.host
-        sandbox = cls(around, records.begun(request, *_take_uid(host, request["plan"])), None)
+        sandbox = cls(around, records.begun(request, *host.take_uids(request["plan"])), None)
         around.volumes.hold(sandbox.record)
         try:
             sandbox.directory.mkdir(mode=0o700)
@@ -102,7 +100,7 @@ class Sandbox:
         except OSError:
             sandbox._kill_outer()
             sandbox._clean()
-            sandbox._free_uid()
+            host.free_uids(sandbox.record)
             around.volumes.let_go(sandbox.record, lambda: None)
             records.remove(sandbox.directory)
             raise
@@ -113,10 +111,10 @@ class Sandbox:
     def _fork(self, plan: Mapping[str, Any], config: int, *, alone: bool) -> None:
         host = self._around.host
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._errors = _errors_file()
+        self._errors = descriptors.errors_file()
         printed = output.create(self.directory / records.OUTPUT)
         filter_ = memory_file("filter", host.filter)
-        (status, status_in), (info, info_in) = _pipe(), _pipe()
+        (status, status_in), (info, info_in) = descriptors.pipe(), descriptors.pipe()
         job = launcher.Job(
             plan=plan,
             uid=self.record.uid,
@@ -148,8 +146,7 @@ class Sandbox:
         record, loop = self.record, self._around.loop
         if record.ended is not None:
             return
-        if record.uid is not None and (block := _uids(self._around.host, record)):
-            block.adopt(record.uid)
+        self._around.host.adopt_uids(record)
         self._around.volumes.hold(record)
         self._outer = processes.opened(record.outer, record.outer_started)
         if self._outer is not None:
@@ -343,10 +340,10 @@ class Sandbox:
     def _error_text(self) -> str:
         if self._errors is None:
             return ""
-        return os.pread(self._errors, _ERRORS_SIZE, 0).rstrip(b"\0").decode(errors="replace")[-LINE_LIMIT:]
+        return os.pread(self._errors, descriptors.ERRORS_SIZE, 0).rstrip(b"\0").decode(errors="replace")[-LINE_LIMIT:]
 
     def _settle(self, facts: dict[str, Any]) -> None:
-        self._free_uid()
+        self._around.host.free_uids(self.record)
         self.record = self.record.evolve(ended=facts, isolation=self.record.isolation or self._achieved())
         with contextlib.suppress(OSError):  # a full disk must not keep the end from being told
             self.record.write(self.directory)
@@ -365,10 +362,6 @@ class Sandbox:
                 os.close(fd)
         self._network = self._errors = None
 
-    def _free_uid(self) -> None:
-        if self.record.uid is not None and (block := _uids(self._around.host, self.record)):
-            block.free(self.record.uid)
-
     def _closed(self, fd: int | None) -> None:
         if fd is not None:
             self._around.loop.unwatch(fd)
@@ -376,31 +369,3 @@ class Sandbox:
 
     def _achieved(self) -> dict[str, Any]:
         return achieved.fields(self.record, self._around.host, self._group, self._notes)
-
-
-def _take_uid(host: Host, plan: Mapping[str, Any]) -> tuple[int | None, int]:
-    """Return the first of the uids that a sandbox gets, and how many."""
-    if plan["bare"] or host.uids is None:
-        return None, 1
-    if plan["has_root"] and host.ranges is not None:
-        return host.ranges.take(), uids.RANGE
-    return host.uids.take(), 1
-
-
-def _uids(host: Host, record: records.Record) -> uids.Uids | uids.Ranges | None:
-    return host.uids if record.ids == 1 else host.ranges
-
-
-def _errors_file() -> int:
-    """Return a file in memory, of a size that cannot change, for what launcher and bubblewrap complain of."""
-    file = os.memfd_create("errors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(file, _ERRORS_SIZE)
-    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    return file
-
-
-def _pipe() -> tuple[int, int]:
-    """Return both ends of a pipe: we never wait at ours, the sandbox does at its own."""
-    receiving, sending = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    os.set_blocking(sending, True)
-    return receiving, sending

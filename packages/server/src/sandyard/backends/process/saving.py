@@ -36,10 +36,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Saving:
     """One save under way; `then` is called once with its size in bytes, or a sentence that says why there is none.
 
-    `parent` is the open directory into which the state is moved as `name`; it is closed here.
+    The state is moved to `into`, a path, and not by a descriptor of the server's: its mounts may be others than the keeper's.
     """
 
-    def __init__(self, loop: Loop, host: Host, sandbox: Sandbox, parent: int, name: str) -> None:
+    def __init__(self, loop: Loop, host: Host, sandbox: Sandbox, into: str) -> None:
         self._loop = loop
         self._sandbox = sandbox
         self._result = os.memfd_create("result", os.MFD_CLOEXEC)
@@ -48,13 +48,11 @@ class Saving:
         try:
             sandbox.stand_still()
             record = sandbox.record
-            job = _Job(record, host, self._directory, parent, name)
+            job = _Job(record, host, self._directory, Path(into))
             _, self._worker = processes.fork(lambda: _save(job, self._result), errors=self._result)
         except BaseException:
             os.close(self._result)
             raise
-        finally:
-            os.close(parent)
         loop.watch(self._worker, self._on_worker)
 
     def cancel(self) -> None:
@@ -100,23 +98,21 @@ class _Job:
     record: Record
     host: Host
     directory: Path
-    parent: int
-    name: str
+    into: Path
 
 
 def _save(job: _Job, result: int) -> None:
     """Write the state and say how large it is. Runs in the child."""
     syscalls.die_with_parent(signal.SIGKILL)
-    own = os.open(job.directory, _DIRECTORY)
-    if os.fstat(own).st_dev != os.fstat(job.parent).st_dev:
-        raise OSError(errno.EXDEV, "it must lie on the file system of the data directory")
-    os.mkdir(PLACE, 0o700, dir_fd=own)
     place = job.directory / PLACE
+    if job.directory.stat().st_dev != job.into.parent.stat().st_dev:
+        raise OSError(errno.EXDEV, "it must lie on the file system of the data directory")
+    place.mkdir(mode=0o700)
     state = _write_parts(job.record, job.host, place)
     (place / saved.NAME).write_text(state.text())
-    if _exists(job.name, job.parent):
-        raise FileExistsError(errno.EEXIST, f"{job.name} exists already")
-    os.rename(PLACE, job.name, src_dir_fd=own, dst_dir_fd=job.parent)
+    if os.path.lexists(job.into):
+        raise FileExistsError(errno.EEXIST, f"{job.into.name} exists already")
+    place.rename(job.into)
     os.write(result, json.dumps({"size": state.size_bytes}).encode())
 
 
@@ -180,11 +176,3 @@ def _open_below(space: int, name: str, below: str) -> int | None:
         return os.open(f"{name}/{below}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=space)
     except FileNotFoundError:
         return None
-
-
-def _exists(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
