@@ -11,6 +11,7 @@ from ppio_sandbox.agent_runtime.client.control import Control, ObjectControl, Pl
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, InvocationError, NetworkError
 from ppio_sandbox.agent_runtime.client.models import SessionStatus
 from ppio_sandbox.agent_runtime.client.sandbox import Sandbox
+from ppio_sandbox.agent_runtime.client.state import SessionState
 from ppio_sandbox.agent_runtime.client.stream import ChunkStream
 from sandkit.http import agents
 from sandkit.wire.invocations import InvocationRequest, InvocationResponse, PingResponse
@@ -28,7 +29,7 @@ EXPLAINING_SECONDS = 5.0
 AnyRequest = InvocationRequest | dict[str, Any] | str
 
 
-class SandboxSession:
+class SandboxSession(SessionState):
     """One sandbox and the calls to its agent; the session's id is the sandbox's (seed 001 §4.2).
 
     To start afresh, close it and create another: there is no restart.
@@ -50,15 +51,10 @@ class SandboxSession:
         `kill`, sync or async: another SDK's, or a test's. `session_id` is what such an object is called where it has no id.
         `timeout_seconds` is the life that `refresh` and `resume` give it, from then on.
         """
-        self.template_id = template_id
+        super().__init__(template_id, timeout_seconds, created_at)
         self.client = client
         is_ours = isinstance(sandbox, Sandbox)
         self._control: Control = PlatformControl(sandbox, client.platform) if is_ours else ObjectControl(sandbox, session_id)
-        self.timeout_seconds = timeout_seconds
-        self.status = SessionStatus.ACTIVE
-        """As last seen from here; `get_status` asks the platform."""
-        self.last_activity = datetime.now(UTC)
-        self.created_at = created_at or self.last_activity
 
     @overload
     def invoke(self, request: AnyRequest, stream: Literal[True]) -> ChunkStream: ...
@@ -176,37 +172,9 @@ class SandboxSession:
         return self._control.host_url
 
     @property
-    def is_active(self) -> bool:
-        """Whether the session takes calls, as last seen from here."""
-        return self.status is SessionStatus.ACTIVE
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the session is paused, as last seen from here."""
-        return self.status is SessionStatus.PAUSED
-
-    @property
     def sandbox_id(self) -> str:
         """The id of the sandbox, which is the session's."""
         return self._control.sandbox_id
-
-    @property
-    def session_id(self) -> str:
-        """The same as `sandbox_id`."""
-        return self.sandbox_id
-
-    @property
-    def age_seconds(self) -> float:
-        """Seconds since the sandbox was started."""
-        return (datetime.now(self.created_at.tzinfo) - self.created_at).total_seconds()
-
-    @property
-    def idle_seconds(self) -> float:
-        """Seconds since the last call through this object."""
-        return (datetime.now(self.last_activity.tzinfo) - self.last_activity).total_seconds()
-
-    def __repr__(self) -> str:
-        return f"SandboxSession(sandbox_id={self.sandbox_id!r}, template_id={self.template_id!r}, status={self.status.value!r})"
 
     @property
     def _platform(self) -> Platform:

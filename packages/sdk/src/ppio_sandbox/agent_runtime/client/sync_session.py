@@ -17,6 +17,7 @@ from ppio_sandbox.agent_runtime.client.exceptions import (
     SessionNotFoundError,
 )
 from ppio_sandbox.agent_runtime.client.models import SessionStatus
+from ppio_sandbox.agent_runtime.client.state import SessionState
 from sandkit.http import agents, sandboxes
 from sandkit.wire.invocations import InvocationResponse, PingResponse
 
@@ -58,7 +59,7 @@ class SyncChunkStream:
         self.close()
 
 
-class SyncSandboxSession:
+class SyncSandboxSession(SessionState):
     """One sandbox and the calls to its agent; the session's id is the sandbox's."""
 
     def __init__(
@@ -71,14 +72,9 @@ class SyncSandboxSession:
         created_at: datetime | None = None,
     ) -> None:
         """Attach to a running sandbox. Use `SyncAgentRuntimeClient.create_session` or `get_session`."""
-        self.template_id = template_id
+        super().__init__(template_id, timeout_seconds, created_at)
         self.sandbox = sandbox
         self.client = client
-        self.timeout_seconds = timeout_seconds
-        self.status = SessionStatus.ACTIVE
-        """As last seen from here; `get_status` asks the platform."""
-        self.last_activity = datetime.now(UTC)
-        self.created_at = created_at or self.last_activity
 
     @overload
     def invoke(self, request: AnyRequest, stream: Literal[True]) -> SyncChunkStream: ...
@@ -166,34 +162,9 @@ class SyncSandboxSession:
         return f"{self.sandbox.scheme}://{self.sandbox.get_host(agents.AGENT_PORT)}"
 
     @property
-    def is_active(self) -> bool:
-        return self.status is SessionStatus.ACTIVE
-
-    @property
-    def is_paused(self) -> bool:
-        return self.status is SessionStatus.PAUSED
-
-    @property
     def sandbox_id(self) -> str:
+        """The id of the sandbox, which is the session's."""
         return self.sandbox.id
-
-    @property
-    def session_id(self) -> str:
-        """The same as `sandbox_id`."""
-        return self.sandbox.id
-
-    @property
-    def age_seconds(self) -> float:
-        """Seconds since the sandbox was started."""
-        return (datetime.now(UTC) - self.created_at).total_seconds()
-
-    @property
-    def idle_seconds(self) -> float:
-        """Seconds since the last call through this object."""
-        return (datetime.now(UTC) - self.last_activity).total_seconds()
-
-    def __repr__(self) -> str:
-        return f"SyncSandboxSession(sandbox_id={self.sandbox_id!r}, template_id={self.template_id!r}, status={self.status.value!r})"
 
     def __enter__(self) -> Self:
         return self
