@@ -44,6 +44,11 @@ PROMISES = [
     ),
     ("serve.defaults", "issue 2 §3", "Unless told otherwise the server listens on loopback only, on the ports 8800 and 8801."),
     ("serve.env", "issue 2 §3", "`sandyard env` prints the variables of the running server and fails clearly if none runs."),
+    (
+        "serve.tls",
+        "issue 4 §4",
+        "--domain and --tls self serve both planes by name with a wildcard certificate of an authority that vouches for that domain only.",
+    ),
     ("serve.one-server", "issue 2 §3", "A second server on one directory is refused with a clear message."),
     ("serve.drain", "issue 2 §3", "SIGTERM drains, ends the sandboxes and exits 0."),
     ("serve.reconcile", "issue 2 §3", "At a start, rows and back end are made to agree before the listeners open."),

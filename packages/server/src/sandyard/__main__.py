@@ -67,6 +67,9 @@ def serve(
     host: Annotated[str, typer.Option(help="The address of both listeners.")] = "127.0.0.1",
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="The control plane; 0 chooses.")] = 8800,
     ingress_port: Annotated[int, typer.Option(min=0, max=65535, help="The data plane; 0 chooses.")] = 8801,
+    domain: Annotated[str, typer.Option(help="Ports of sandboxes are <port>-<sandbox id>.<domain>.")] = "sandbox.localhost",
+    tls: Annotated[str | None, typer.Option(help="self, or a file of a certificate chain with its key: serve the domain by TLS.")] = None,
+    tls_port: Annotated[int, typer.Option(min=0, max=65535, help="Both planes by TLS, with --tls; 0 chooses.")] = 8443,
     backend: Annotated[BackendName, typer.Option(help="Who starts sandboxes.")] = BackendName.PROCESS,
     isolation: Annotated[IsolationName, typer.Option(help="none is for development only.")] = IsolationName.FULL,
     egress: Annotated[EgressName, typer.Option(help="What sandboxes reach beside --egress-allow.")] = EgressName.PUBLIC,
@@ -97,6 +100,9 @@ def serve(
         host=host,
         api_port=api_port,
         ingress_port=ingress_port,
+        domain=_domain(domain),
+        tls="self" if tls == "self" else _file(tls),
+        tls_port=tls_port,
         backend=backend.value,
         isolation=isolation.value,
         egress=EgressPolicy(public=egress is EgressName.PUBLIC, allow=_entries(egress_allow), deny=_entries(egress_deny)),
@@ -120,14 +126,17 @@ def env(data_dir: DataDirOption) -> None:
     """Print the export lines that point clients at the running server: eval "$(sandyard env)"."""
     data, info = _running(data_dir)
     key = (data.path / "secrets" / "api_key").read_text().strip()
-    variables = {
-        "PPIO_API_KEY": key,
-        "PPIO_API_URL": info.api_url,
-        "PPIO_SANDBOX_URL": info.sandbox_url,
-        "E2B_API_KEY": "e2b_" + key.removeprefix("sk-"),
-        "E2B_API_URL": info.api_url,
-        "E2B_SANDBOX_URL": info.sandbox_url,
-    }
+    keys = {"PPIO": key, "E2B": "e2b_" + key.removeprefix("sk-")}
+    variables: dict[str, str] = {}
+    for vendor, text in keys.items():
+        variables |= {
+            f"{vendor}_API_KEY": text,
+            f"{vendor}_API_URL": info.api_url,
+            f"{vendor}_SANDBOX_URL": info.sandbox_url,
+            f"{vendor}_DOMAIN": info.domain,
+        }
+    if info.authority is not None and info.bundle is not None:
+        variables |= {"SSL_CERT_FILE": info.bundle, "NODE_EXTRA_CA_CERTS": info.authority}
     for name, value in variables.items():
         typer.echo(f"export {name}={value}")
 
@@ -316,6 +325,24 @@ def _bytes(text: str) -> int:
     if size is None:
         raise typer.BadParameter(f"{text!r} is not a size such as 512Mi or 2Gi")
     return size
+
+
+def _domain(text: str) -> str:
+    """Read a name of two labels or more: clients accept no wildcard for less."""
+    import re
+
+    if not re.fullmatch(r"(?=.{3,200}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+", text.lower()):
+        raise typer.BadParameter(f"{text!r} is not a domain such as sandbox.local")
+    return text.lower()
+
+
+def _file(text: str | None) -> Path | None:
+    if text is None:
+        return None
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise typer.BadParameter(f"--tls takes 'self' or a file of a certificate chain with its key; there is no {path}")
+    return path
 
 
 def _ca_bundle(environ: Mapping[str, str]) -> Path | None:

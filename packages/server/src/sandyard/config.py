@@ -45,6 +45,11 @@ class Settings:
     host: str = "127.0.0.1"
     api_port: int = 8800
     ingress_port: int = 8801
+    domain: str = "sandbox.localhost"
+    """Ports of sandboxes are `<port>-<sandbox id>.<domain>`; systemd-resolved, browsers and curl find names below localhost here."""
+    tls: Literal["self"] | Path | None = None
+    """Serve `*.<domain>` by TLS too: with certificates of our own, or with a file of a chain and its key."""
+    tls_port: int = 8443
     backend: Literal["process", "memory"] = "process"
     isolation: Literal["full", "none"] = "full"
     egress: EgressPolicy = field(default_factory=EgressPolicy)

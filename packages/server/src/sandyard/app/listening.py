@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from sandyard.app.tls import listen_tls
+from sandyard.services.certificates import find_certificates
 from sandyard.services.data_dir import ServerInfo
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Generator
     from contextlib import AsyncExitStack
 
@@ -22,12 +25,21 @@ if TYPE_CHECKING:
     from sandyard.ingress import Ingress
 
 
+_HTTP_PORT, _HTTPS_PORT = 80, 443
+
+
 class ApiServer(uvicorn.Server):
     """uvicorn without its signal handlers: `serve` has its own."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    def protocol(self) -> asyncio.Protocol:
+        """Return the protocol of one more connection, for a listener that is not ours (TLS)."""
+        if not self.config.loaded:
+            self.config.load()
+        return self.config.http_protocol_class(config=self.config, server_state=self.server_state, app_state={})  # pyright: ignore[reportCallIssue] (uvicorn's own call)
 
 
 def api_server(api: ASGIApp, settings: Settings) -> ApiServer:
@@ -51,22 +63,37 @@ class Listeners:
 
     info: ServerInfo
     api_socket: socket.socket
+    tls: asyncio.Server | None
 
 
-async def listen(settings: Settings, ingress: Ingress, stack: AsyncExitStack) -> Listeners:
-    """Open both listeners; `stack` closes them.
+async def listen(settings: Settings, api: ApiServer, ingress: Ingress, stack: AsyncExitStack) -> Listeners:
+    """Open all listeners; `stack` closes them.
 
     Raises:
-        OSError: an address is taken, or not ours.
+        OSError: an address is taken, or not ours; or a certificate cannot be made or read.
     """
     api_socket = stack.enter_context(_listener(settings.host, settings.api_port))
     _, ingress_port = await ingress.start(settings.host, settings.ingress_port)
     stack.push_async_callback(ingress.aclose)
-    api_url = _url(settings.host, api_socket.getsockname()[1])
-    return Listeners(
-        info=ServerInfo(pid=os.getpid(), api_url=api_url, sandbox_url=_url(settings.host, ingress_port)),
-        api_socket=api_socket,
+    info = ServerInfo(
+        pid=os.getpid(),
+        api_url=_url(settings.host, api_socket.getsockname()[1]),
+        sandbox_url=_url(settings.host, ingress_port),
+        domain=_with_port(settings.domain, ingress_port, usual=_HTTP_PORT),
     )
+    if settings.tls is None:
+        return Listeners(info=info, api_socket=api_socket, tls=None)
+    certificates = find_certificates(settings.tls, settings.data_dir, settings.domain)
+    sock = stack.enter_context(_listener(settings.host, settings.tls_port))
+    tls = await listen_tls(sock, certificates, f"api.{settings.domain}", api=api.protocol, ingress=ingress.protocol)
+    stack.callback(tls.close)
+    info = replace(
+        info,
+        domain=_with_port(settings.domain, sock.getsockname()[1], usual=_HTTPS_PORT),
+        authority=certificates.authority and str(certificates.authority),
+        bundle=certificates.bundle and str(certificates.bundle),
+    )
+    return Listeners(info=info, api_socket=api_socket, tls=tls)
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -81,6 +108,10 @@ def _listener(host: str, port: int) -> socket.socket:
         sock.close()
         raise OSError(error.errno, f"{error.strerror}: {host}, port {port}") from error
     return sock
+
+
+def _with_port(name: str, port: int, *, usual: int) -> str:
+    return name if port == usual else f"{name}:{port}"
 
 
 def _url(host: str, port: int) -> str:

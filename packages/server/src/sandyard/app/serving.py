@@ -42,8 +42,10 @@ async def serve(settings: Settings, announce: Callable[[ServerInfo], None]) -> N
             platform = await compose(settings, stack)
             await platform.reconciler.adopt()
             await platform.templates.sweep()
+            await platform.sandboxes.company.states.sweep()
             await platform.gateway.recover()
-            listeners = await listen(settings, platform.ingress, stack)
+            listeners = await listen(settings, platform.api, platform.ingress, stack)
+            platform.context.addresses.domain = listeners.info.domain
             with data.announced(listeners.info):
                 announce(listeners.info)
                 await _run(platform, listeners, stop)
@@ -64,6 +66,8 @@ async def _run(platform: Platform, listeners: Listeners, stop: asyncio.Event) ->
             await stop.wait()
             _log.info("draining", seconds=platform.settings.drain_timeout)
             platform.wakes.close()
+            if listeners.tls is not None:
+                listeners.tls.close()
             platform.api.should_exit = True
             await platform.ingress.aclose()
         loops.cancel_scope.cancel()

@@ -338,9 +338,11 @@ class Front(asyncio.Protocol):
         self._deaf = True
         if self._lost:
             return
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
         self._queue.clear()
+        if not self._transport.can_write_eof():  # TLS ends in both directions at once
+            self.close()
+            return
+        self._transport.write_eof()
         self.resume_reading()
         self._wait(Wait.GOODBYE)
 

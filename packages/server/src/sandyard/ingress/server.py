@@ -57,9 +57,13 @@ class Ingress:
             OSError: the address is taken or not ours.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Front(self._plane, self._fronts), host, port, backlog=1024)
+        self._server = await loop.create_server(self.protocol, host, port, backlog=1024)
         address = self._server.sockets[0].getsockname()
         return address[0], address[1]
+
+    def protocol(self) -> asyncio.Protocol:
+        """Return the protocol of one more connection, for a listener that is not ours (TLS)."""
+        return Front(self._plane, self._fronts)
 
     async def aclose(self) -> None:
         """Accept no more, let exchanges finish for `drain_timeout` seconds, cut the rest. Idempotent."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from sandyard.services.addresses import Addresses
 
 if TYPE_CHECKING:
     from sandyard.catalog import Catalog
     from sandyard.config import Settings
-    from sandyard.ports import Backend, Blobs, Clock, Dialer, Snapshots, Store, Supervision
+    from sandyard.ports import Backend, Blobs, Clock, Dialer, EgressControl, Meters, Snapshots, Store, Supervision
 
 
 class AccessTokens(Protocol):
-    """What services need of `services.tokens`: the token that admits to every port of one sandbox."""
+    """What services need of `services.tokens`: the tokens that admit to one sandbox: to every port, and to all but the guest's."""
 
     def access_token(self, sandbox_id: str) -> str: ...
+
+    def traffic_token(self, sandbox_id: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +30,11 @@ class Context:
     blobs: Blobs
     backend: Backend
     supervision: Supervision
-    dialer: Dialer
     snapshots: Snapshots
+    meters: Meters
+    egress: EgressControl
+    dialer: Dialer
     catalog: Catalog
     tokens: AccessTokens
     clock: Clock
+    addresses: Addresses = field(default_factory=Addresses)

@@ -31,6 +31,12 @@ class ServerInfo:
     pid: int
     api_url: str
     sandbox_url: str
+    domain: str = ""
+    """What stands behind `<port>-<sandbox id>.`, with its port."""
+    authority: str | None = None
+    """The certificate that clients of the TLS listener have to trust, if it is one of our own making."""
+    bundle: str | None = None
+    """The same beside what this machine trusts already."""
 
 
 class DataDir:

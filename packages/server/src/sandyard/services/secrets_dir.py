@@ -32,6 +32,13 @@ def create_once(path: Path, make: Callable[[], bytes]) -> bytes:
     return path.read_bytes()
 
 
+def put(path: Path, content: bytes) -> None:
+    """Replace `path` by a whole new file (mode 0600)."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    _write(draft, content)
+    draft.replace(path)
+
+
 def _write(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         file.write(content)
