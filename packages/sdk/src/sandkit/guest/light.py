@@ -23,9 +23,11 @@ else:
         import signal
         import socket
 
-__all__ = ["decode", "encode", "make_undumpable", "signal", "socket"]
+__all__ = ["decode", "encode", "forget_ambient_capabilities", "make_undumpable", "signal", "socket"]
 
 _PR_SET_DUMPABLE = 4
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
 _RTLD_NOW = 2
 
 
@@ -87,15 +89,22 @@ def make_undumpable() -> None:
     Raises:
         OSError: the kernel refused.
     """
+    if _prctl(_PR_SET_DUMPABLE, 0) != 0:
+        raise OSError(f"prctl(PR_SET_DUMPABLE) failed on {sys.platform}")
+
+
+def forget_ambient_capabilities() -> None:
+    """Leave no capability to a process that we start as an ordinary user: ambient ones would pass to it."""
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def _prctl(option: int, argument: int) -> int:
     try:
         import _ctypes  # noqa: PLC0415 (with its fallback)
 
         libc = _ctypes.dlopen(None, _RTLD_NOW)  # pyright: ignore[reportArgumentType] (None is this process, as in ctypes.CDLL)
-        prctl = _ctypes.dlsym(libc, "prctl")
-        result = _ctypes.call_function(prctl, (_PR_SET_DUMPABLE, 0, 0, 0, 0))
+        return _ctypes.call_function(_ctypes.dlsym(libc, "prctl"), (option, argument, 0, 0, 0))
     except (ImportError, AttributeError):
         import ctypes  # noqa: PLC0415 (slow: see above)
 
-        result = ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    if result != 0:
-        raise OSError(f"prctl(PR_SET_DUMPABLE) failed on {sys.platform}")
+        return ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)

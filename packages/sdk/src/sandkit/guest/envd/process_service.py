@@ -7,7 +7,7 @@ import os
 from sandkit.guest.envd.commands import Order, Process
 from sandkit.guest.envd.loop import Bell, Channel
 from sandkit.guest.envd.rpc import Fields, RpcError
-from sandkit.guest.envd.users import DEFAULT, Acting
+from sandkit.guest.envd.users import DEFAULT, WORKDIR_VARIABLE, Acting
 from sandkit.guest.light import signal
 from sandkit.guest.processes import launch
 
@@ -210,7 +210,8 @@ class Processes:
         if not cmd:
             raise RpcError("invalid_argument", "'cmd' must name a program.")
         user, envs = call.user, wanted.mapping("envs")
-        order = Order(user, cmd, wanted.texts("args"), cwd=wanted.text("cwd") or None, envs=envs, env=self.variables(user, envs))
+        cwd = wanted.text("cwd") or self.environment.get(WORKDIR_VARIABLE)
+        order = Order(user, cmd, wanted.texts("args"), cwd=cwd, envs=envs, env=self.variables(user, envs))
         order.tag = fields.text("tag") or None
         order.stdin = fields.flag("stdin", default=True)
         order.size = _size(fields.child("pty")) if fields.has("pty") else None

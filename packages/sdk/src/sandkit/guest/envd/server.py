@@ -14,7 +14,7 @@ from sandkit.guest.envd.process_service import Processes
 from sandkit.guest.envd.rpc import Services
 from sandkit.guest.envd.users import Users
 from sandkit.guest.envd.watch_service import Watching
-from sandkit.guest.light import signal, socket
+from sandkit.guest.light import forget_ambient_capabilities, signal, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def _only(method: str, *allowed: str) -> None:
 def main(listener: int, environment: Mapping[str, str]) -> None:
     """Serve on the listening descriptor until SIGTERM, which ends what clients have started, too."""
     os.umask(0o022)
+    forget_ambient_capabilities()
     loop = Loop()
     server = Server(loop, socket.socket(fileno=listener), environment)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DEFAULT = "user"
+USER_VARIABLE, WORKDIR_VARIABLE = "SANDYARD_USER", "SANDYARD_WORKDIR"  # of a template: who and where, unless a client says
 _DEFAULT_HOME = "/home/user"
 _SHELL = "/bin/bash"
 
@@ -62,14 +63,15 @@ class Users:
         self._uid = os.getuid()
         self._mapped = _ranges("/proc/self/uid_map")
         self._home = environment.get("HOME", _DEFAULT_HOME)
+        self._default = environment.get(USER_VARIABLE) or DEFAULT
 
     def find(self, name: str | None) -> User:
-        """Return the user of that name, by default `user`.
+        """Return the user of that name, by default the template's, or `user`.
 
         Raises:
             NoSuchUser, NotMapped: see there.
         """
-        wanted = name or DEFAULT
+        wanted = name or self._default
         entry = _entry(wanted)
         if entry is not None and self._can_be(entry.pw_uid):
             shell = entry.pw_shell or "/bin/sh"
