@@ -89,10 +89,16 @@ def _system_spec(settings: Settings, build: Build, sandbox_id: str, ends_at: flo
         root=image_root(settings, system.image) if system.image else None,
         restore=build_dir(settings, build.id) / "system" if system.saved else None,
         cwd=system.workdir or HOME,
-        env=system_environment(settings, sandbox_id, system, wishes.env),
+        env=system_environment(settings, sandbox_id, system, wishes.env) | _defaults(system),
         ready_port=None,
         ends_at=ends_at,
     )
+
+
+def _defaults(system: System) -> dict[str, str]:
+    """Return by which the guest knows as whom and where commands run that do not say."""
+    where = {"SANDYARD_WORKDIR": system.workdir} if system.workdir else {}
+    return where if system.user == "user" else {**where, "SANDYARD_USER": system.user}
 
 
 def system_environment(settings: Settings, sandbox_id: str, system: System, wished: Mapping[str, str]) -> dict[str, str]:

@@ -45,7 +45,7 @@ async def delete(template: Named, owner: Owner, services: Services) -> None:
     await services.templates.delete(owner, template)
 
 
-@router.get("/templates/{template}/builds/{build_id}/status", operation_id="build_status")
+@router.get("/templates/{template}/builds/{build_id}/status", operation_id="build_status", response_model_exclude_none=True)
 async def build_status(
     template: Named,
     build_id: str,

@@ -90,7 +90,7 @@ class Stepping:
     async def _workdir(self, path: str, system: System) -> System:
         workdir = self._absolute(path, system)
         made = 'if [ ! -d "$1" ]; then mkdir -p "$1" && { [ -z "$2" ] || chown "$2" "$1"; }; fi'
-        owner = system.user if await self._is_root() else ""
+        owner = _with_group(system.user) if await self._is_root() else ""
         await self._script(made, workdir, owner)
         return replace(system, workdir=workdir)
 
@@ -105,7 +105,7 @@ class Stepping:
         bits = int(mode, 8) if mode else None
         directory = await anyio.to_thread.run_sync(lambda: copying.pack(found, target, archive, into_directory=is_directory, mode=bits))
         await self.guest.upload(_ARCHIVE, chunks(archive), archive.stat().st_size, user=self._copier(as_root=as_root))
-        await self._script(copying.SCRIPT, _ARCHIVE, _STAGE, (owner or system.user) if as_root else "", directory)
+        await self._script(copying.SCRIPT, _ARCHIVE, _STAGE, _with_group(owner or system.user) if as_root else "", directory)
 
     async def _unpacked(self, files_hash: str, source: str, template_id: str) -> Sequence[Path]:
         """Unpack an upload on the host; return what `source` means of it."""
@@ -178,6 +178,11 @@ class _Output:
         texts = [line.decode(errors="replace").rstrip("\r") for line in lines]
         self.last = [*self.last, *texts][-_LAST_LINES:]
         await self._log.say(*texts)
+
+
+def _with_group(owner: str) -> str:
+    """Return `user:`, which is the user with its own group for `chown`, unless a group is named."""
+    return owner if ":" in owner else f"{owner}:"
 
 
 def _short(step: Step) -> str:
