@@ -48,7 +48,15 @@ async def test_a_wrong_field_is_400_and_named(platform: Platform, body: dict[str
         ({"envVars": {"A=B": "x"}}, 400, "envVars"),
         ({"envVars": {"A": "x\0y"}}, 400, "envVars"),
         ({"network": {"denyOut": ["not a host"]}}, 400, "network.denyOut"),
-        ({"network": {"allowOut": ["10.0.0.1"]}}, 501, "network.allowOut"),
+        ({"network": {"allowOut": ["not a host"]}}, 400, "network.allowOut"),
+        ({"network": {"rules": {"a.test": []}}}, 501, "network.rules"),
+        ({"network": {"egressProxy": {"address": "a.test:1080"}}}, 501, "network.egressProxy"),
+        ({"network": {"dnsServers": ["9.9.9.9"]}}, 501, "network.dnsServers"),
+        ({"network": {"httpsPorts": [49983]}}, 400, "network.httpsPorts"),
+        ({"network": {"maskRequestHost": "a\r\nb"}}, 400, "network.maskRequestHost"),
+        ({"mcp": {"browserbase": {}}}, 501, "mcp"),
+        ({"iam": {"tokens": {"a": {"audience": "b"}}}}, 501, "iam"),
+        ({"autoResume": {"enabled": True}, "autoPauseMemory": False}, 400, "autoResume"),
     ],
 )
 async def test_what_a_sandbox_could_not_be_started_with_is_refused(

@@ -148,7 +148,7 @@ class Platform:
 
     async def create(self, template: str, **fields: Any) -> dict[str, Any]:
         """Create a sandbox and return the answer."""
-        reply = await self.api.post("/sandboxes", json={"templateID": template, **fields})
+        reply = await self.api.post("/sandboxes", json={"templateID": template, "timeout": 300, **fields})
         assert reply.status_code == 201, reply.text
         return reply.json()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from sandyard.config import Settings
 from sandyard.domain.specs import SandboxSpec
+from sandyard.egress import EgressProxy
 from sandyard.ports import Backend, Dialer, Meters, Snapshots, Supervision
 from sandyard.services.ids import new_id
 
@@ -25,13 +26,20 @@ class WholeBackend(Backend, Supervision, Dialer, Snapshots, Meters, Protocol):
     async def shutdown(self) -> None: ...
 
 
-async def open_backend(settings: Settings, stack: AsyncExitStack) -> WholeBackend:
-    """Open the back end that `settings` name; `stack` closes it.
+def open_egress(stack: AsyncExitStack) -> EgressProxy:
+    """Return the sandboxes' way out; `stack` closes it."""
+    egress = EgressProxy()
+    stack.push_async_callback(egress.aclose)
+    return egress
+
+
+async def open_backend(settings: Settings, egress: EgressProxy, stack: AsyncExitStack) -> WholeBackend:
+    """Open the back end that `settings` name, its sandboxes' way out being `egress`; `stack` closes it.
 
     Raises:
         BackendUnavailable: no sandbox can be started on this machine; the message says which knob forbids it.
     """
-    backend = _memory() if settings.backend == "memory" else _process(settings, stack)
+    backend = _memory() if settings.backend == "memory" else _process(settings, egress)
     stack.push_async_callback(backend.close)
     await backend.open()
     return backend
@@ -45,7 +53,8 @@ async def examine(name: Literal["process", "memory"]) -> Isolation:
     """
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(TemporaryDirectory(prefix="sandyard-doctor-"))
-        backend = await open_backend(Settings(data_dir=Path(directory), backend=name), stack)
+        egress = open_egress(stack)
+        backend = await open_backend(Settings(data_dir=Path(directory), backend=name), egress, stack)
         stack.push_async_callback(backend.shutdown)
         spec = SandboxSpec(sandbox_id=new_id("sandbox"), command=("/bin/sleep", "30"), ready_port=None, ends_at=time.time() + 30)
         started = await backend.start(spec)
@@ -59,10 +68,7 @@ def _memory() -> WholeBackend:
     return MemoryBackend()
 
 
-def _process(settings: Settings, stack: AsyncExitStack) -> WholeBackend:
+def _process(settings: Settings, egress: EgressProxy) -> WholeBackend:
     from sandyard.backends.process.backend import ProcessBackend  # noqa: PLC0415
-    from sandyard.egress import EgressProxy  # noqa: PLC0415
 
-    egress = EgressProxy()
-    stack.push_async_callback(egress.aclose)
     return ProcessBackend(settings.data_dir, attach_egress=egress.attach, detach_egress=egress.detach, isolation=settings.isolation)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from sandyard.app.backends import WholeBackend, open_backend
+from sandyard.app.backends import WholeBackend, open_backend, open_egress
 from sandyard.app.gateway import Gateway, gateway_of
 from sandyard.app.listening import ApiServer, api_server
+from sandyard.app.sandboxes import SandboxParts, company_of, sandbox_parts
 from sandyard.app.templates import TemplateParts, template_parts
 from sandyard.blobs.objects import ObjectBlobs
 from sandyard.catalog import Catalog
@@ -25,7 +26,6 @@ from sandyard.services.exits import Exits
 from sandyard.services.keys import Keys, is_platform_key
 from sandyard.services.lifecycle import Lifecycle
 from sandyard.services.reconcile import Reconciler
-from sandyard.services.sandboxes import DEFAULT_SECONDS, Sandboxes
 from sandyard.services.secrets_dir import create_once
 from sandyard.services.signatures import Signatures
 from sandyard.services.tokens import Tokens
@@ -62,6 +62,7 @@ class Platform:
     admission: Admission
     exits: Exits
     templates: TemplateParts
+    sandboxes: SandboxParts
     gateway: Gateway
     wakes: Wakes
     loops: tuple[Callable[[], Coroutine[object, object, None]], ...]
@@ -87,7 +88,8 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
     keys = await Keys.open(store.keys, clock, secrets_dir)
     await _first_key(keys, settings.data_dir / API_KEY)
     tokens = await Tokens.open(secrets_dir, clock)
-    backend = await open_backend(settings, stack)
+    egress = open_egress(stack)
+    backend = await open_backend(settings, egress, stack)
     context = Context(
         settings=settings,
         store=store,
@@ -96,6 +98,8 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
         supervision=backend,
         dialer=backend,
         snapshots=backend,
+        meters=backend,
+        egress=egress,
         catalog=Catalog(),
         tokens=tokens,
         clock=clock,
@@ -121,19 +125,22 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
         admission=admission,
         exits=exits,
         templates=templates,
+        sandboxes=sandboxes,
         gateway=gateway,
         wakes=wakes,
         loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, templates.builder.run, *gateway.loops),
-        api=api_server(create_api(_parts(context, keys, templates, lifecycle), gateway.app), settings),
+        api=api_server(create_api(_parts(context, keys, templates, sandboxes), gateway.app), settings),
         ingress=_ingress(context, keys, tokens, lifecycle),
     )
 
 
-def _parts(context: Context, keys: Keys, templates: TemplateParts, lifecycle: Lifecycle) -> Parts:
+def _parts(context: Context, keys: Keys, templates: TemplateParts, sandboxes: SandboxParts) -> Parts:
     """Return what the control plane's routes are given."""
     return Parts(
         settings=context.settings,
-        sandboxes=Sandboxes(context, templates.templates, lifecycle),
+        sandboxes=sandboxes.sandboxes,
+        copies=sandboxes.copies,
+        snapshots=sandboxes.snapshots,
         templates=templates.templates,
         deployments=templates.deployments,
         build_logs=templates.build_logs,
@@ -152,7 +159,7 @@ def _ingress(context: Context, keys: Keys, tokens: Tokens, lifecycle: Lifecycle)
         owner_of=keys.owner_of,
         internal_token=tokens.internal_token,
         is_platform_key=is_platform_key,
-        wake=lambda sandbox_id: lifecycle.resume(sandbox_id, DEFAULT_SECONDS),
+        wake=lifecycle.wake,
         limits=IngressLimits(drain_timeout=context.settings.drain_timeout),
     )
 

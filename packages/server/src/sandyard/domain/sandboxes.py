@@ -59,7 +59,8 @@ class Isolation:
 class Network:
     """What its owner says about a sandbox's ways: out of it (`EgressPolicy` has the entries) and in (`catalog.Route`)."""
 
-    internet: bool = True
+    internet: bool | None = None
+    """None: nothing was said, which means yes."""
     allow_out: tuple[str, ...] = ()
     deny_out: tuple[str, ...] = ()
     mask_request_host: str = ""
@@ -71,8 +72,9 @@ class Sandbox:
     """A row. Times are Unix seconds. The tokens are not here: they are derived from the id (`services.tokens`).
 
     `timeout` is what it lives in seconds when it is resumed by itself. `restore` names the saved state (`services.states`) that it
-    starts from; while it is `paused`, `saved` says that it has no processes and this state is all there is of it. `env` are the
-    owner's variables, kept for starting it again and forgotten when it ends. `origin` is the sandbox whose state it began with.
+    starts from; while it is `paused`, `saved` says that it has no processes and this state is all there is of it (nothing: its
+    template's). `origin` names the saved state that a reset takes it back to. `env` are the owner's variables, kept for starting it
+    again and forgotten when it ends.
     """
 
     id: str

@@ -38,6 +38,16 @@ class Admission:
         """The ids whose start this server has under way."""
         return frozenset(self._starting)
 
+    @property
+    def places(self) -> int:
+        """How many sandboxes may live."""
+        return self._places
+
+    @property
+    def used(self) -> int:
+        """How many of the places are taken."""
+        return len(self._living)
+
     def adopt(self, sandbox_id: str) -> None:
         """Count a sandbox that lives already, whether or not there is a place."""
         self._living.add(sandbox_id)

@@ -1,32 +1,42 @@
 """The state changes of a sandbox, each one conditional row change followed by the act it stands for.
 
-A server that dies between the two leaves the row as the wish; `reconcile` makes it true again.
+A server that dies between the two leaves the row as the wish; `reconcile` makes it true again. A sandbox that is paused without
+memory (`Sandbox.saved`) has no processes and no place: its row and a saved state are all there is of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
 import structlog
 
 from sandyard.catalog import Route
-from sandyard.domain.errors import BackendError, SandboxGone, StartFailed, StoreError
+from sandyard.domain.errors import BackendError, BackendUnavailable, NotSupported, SandboxGone, StartFailed, StoreError
 from sandyard.domain.sandboxes import Sandbox, SandboxState
 from sandyard.services.locks import Locks
+from sandyard.services.specs import egress_policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from sandyard.domain.specs import Exited, SandboxSpec, Started
+    from sandyard.domain.sandboxes import Network
+    from sandyard.domain.specs import Exited, Started
     from sandyard.services.admission import Admission
+    from sandyard.services.blueprints import Blueprint, Blueprints
     from sandyard.services.context import Context
     from sandyard.services.deadlines import Deadlines
+    from sandyard.services.events import Events
+    from sandyard.services.metering import Metering
+    from sandyard.services.outputs import Outputs
+    from sandyard.services.states import States
 
 LIVING = (SandboxState.STARTING, SandboxState.RUNNING, SandboxState.PAUSED)
 PAUSED_SECONDS = 24 * 3600.0
 """How long a paused sandbox is kept: it holds its memory and its place."""
+SAVED_SECONDS = 30 * 24 * 3600.0
+"""How long a sandbox is kept that is paused without memory: it holds disk only."""
 KEEPER_GRACE = 2.0
 """Seconds that the back end's own timer is behind ours: it is for the time when no server runs."""
 _CLEANUP_SECONDS = 30.0
@@ -35,22 +45,37 @@ _RETRY_SECONDS = 5.0
 _log = structlog.get_logger("sandyard.lifecycle")
 
 
-class Lifecycle:
-    """Launch, pause, resume, end: what callers, time-outs, exits and the reconcile loop have in common."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Company:
+    """What follows sandboxes through their lives."""
 
-    def __init__(self, context: Context, admission: Admission, deadlines: Deadlines) -> None:
+    states: States
+    blueprints: Blueprints
+    events: Events
+    metering: Metering
+    outputs: Outputs
+
+
+class Lifecycle:
+    """Launch, pause, resume, reset, end: what callers, time-outs, exits and the reconcile loop have in common."""
+
+    def __init__(self, context: Context, admission: Admission, deadlines: Deadlines, company: Company) -> None:
         self._rows = context.store.sandboxes
         self._backend = context.backend
         self._supervision = context.supervision
         self._catalog = context.catalog
         self._tokens = context.tokens
         self._clock = context.clock
+        self._egress = context.egress
+        self._policy = context.settings.egress
+        self._company = company
+        self._states = company.states
         self._admission = admission
         self._deadlines = deadlines
         self._locks = Locks()
 
-    async def launch(self, sandbox: Sandbox, *, agent: str, spec: SandboxSpec, seconds: float) -> Sandbox:
-        """Start `sandbox` (a new row, "starting"); return it running, with `seconds` to live from now.
+    async def launch(self, sandbox: Sandbox, *, agent: str, blueprint: Blueprint) -> Sandbox:
+        """Start `sandbox` (a new row, "starting"); return it running, with its time-out to live from now.
 
         However it fails, or is cancelled, the row is final and nothing of the sandbox is left.
 
@@ -64,8 +89,8 @@ class Lifecycle:
             try:
                 await self._rows.add(sandbox)
                 self.enter(sandbox, agent)
-                started = await self._backend.start(spec)
-                return await self._started(started, seconds)
+                started = await self._boot(blueprint)
+                return await self._started(started, sandbox.timeout)
             except StartFailed as failure:
                 await self._give_up(sandbox.id, failure.exited.reason, failure.exited)
                 raise
@@ -78,56 +103,118 @@ class Lifecycle:
 
     def enter(self, sandbox: Sandbox, agent: str) -> None:
         """Make a sandbox known to the ingress."""
-        self._catalog.put(
-            Route(
-                sandbox_id=sandbox.id,
-                owner=sandbox.owner,
-                agent=agent,
-                state=sandbox.state,
-                access_token=self._tokens.access_token(sandbox.id),
-                public=sandbox.public,
-                reason=sandbox.reason,
-                exit_code=sandbox.exit_code,
-                output=sandbox.output,
-            )
+        route = Route(
+            sandbox_id=sandbox.id,
+            owner=sandbox.owner,
+            agent=agent,
+            state=sandbox.state,
+            access_token=self._tokens.access_token(sandbox.id),
+            public=sandbox.public,
+            traffic_token="" if sandbox.public else self._tokens.traffic_token(sandbox.id),
+            mask_request_host=sandbox.network.mask_request_host,
+            https_ports=sandbox.network.https_ports,
         )
+        self._catalog.put(_shown(route, sandbox))
 
     def adopt(self, sandbox: Sandbox, agent: str) -> None:
         """Take over a living sandbox of an earlier server."""
-        self._admission.adopt(sandbox.id)
+        if not sandbox.saved:
+            self._admission.adopt(sandbox.id)
+            self._egress.change(sandbox.id, egress_policy(self._policy, sandbox.network))
+        if sandbox.state is SandboxState.RUNNING:
+            self._company.metering.follow(sandbox.id)
         self.enter(sandbox, agent)
         self._deadlines.put(sandbox.id, sandbox.ends_at)
 
-    async def pause(self, sandbox_id: str) -> Sandbox | None:
-        """Freeze a running sandbox and return its row, or None if it does not run.
+    async def pause(self, sandbox_id: str, *, memory: bool = True) -> Sandbox | None:
+        """Freeze a running sandbox and return its row, or None if it does not run. Without `memory` only its files are kept.
 
         Raises:
             SandboxGone: it ended before it could be frozen.
+            BackendUnavailable, NotSupported: its files cannot be saved; it runs on.
         """
         async with self._locks.of(sandbox_id):
+            before = await self._rows.get(sandbox_id)
             ends_at = self._clock.now() + PAUSED_SECONDS
             row = await self._rows.change(sandbox_id, [SandboxState.RUNNING], state=SandboxState.PAUSED, ends_at=ends_at)
-            if row is None:
+            if row is None or before is None:
                 return None
             self._show(row)
             await self._or_lost(row, self._backend.freeze(sandbox_id))
+            if not memory:
+                row = await self._put_away_or_run_on(before)
+            self._company.metering.rest(sandbox_id)
             await self._schedule(row)
+            await self._company.events.note(row, "paused")
             return row
 
-    async def resume(self, sandbox_id: str, seconds: float) -> Sandbox | None:
-        """Thaw a paused sandbox, give it `seconds` and return its row, or None if it is not paused.
+    async def resume(self, sandbox_id: str, seconds: float, *, memory: bool = True) -> Sandbox | None:
+        """Let a paused sandbox run on, give it `seconds` and return its row, or None if it is not paused.
+
+        One that was paused without memory, or is resumed without, starts anew with its files.
 
         Raises:
             SandboxGone: it ended while it was paused.
+            StartFailed, BackendUnavailable, NotSupported, ApiError: it could not be started anew; it stays paused.
         """
         async with self._locks.of(sandbox_id):
+            row = await self._rows.get(sandbox_id)
+            if row is None or row.state is not SandboxState.PAUSED:
+                return None
+            if row.saved or not memory:
+                return await self._start_again(row if row.saved else await self._put_away(row), seconds)
             ends_at = self._clock.now() + seconds
             row = await self._rows.change(sandbox_id, [SandboxState.PAUSED], state=SandboxState.RUNNING, ends_at=ends_at)
             if row is None:
                 return None
             await self._schedule(row)
             await self._or_lost(row, self._backend.thaw(sandbox_id))
-            self._show(row)
+            await self._runs(row, "resumed")
+            return row
+
+    async def wake(self, sandbox_id: str) -> None:
+        """Resume a paused sandbox because somebody calls it, if it was made so; its route says what came of it."""
+        row = await self._rows.get(sandbox_id)
+        if row is None or not row.auto_resume or row.saved:
+            return
+        try:
+            await self.resume(sandbox_id, row.timeout)
+        except BackendError as error:
+            _log.warning("a sandbox could not be resumed by traffic", sandbox=sandbox_id, error=str(error))
+
+    async def reset(self, sandbox_id: str, seconds: float, *, resume: bool, network: Network | None) -> Sandbox | None:
+        """Take a sandbox back to what it began with, running or paused, and return its row; None if it is neither.
+
+        Raises:
+            SandboxGone: it was closed meanwhile.
+            StartFailed, BackendUnavailable, NotSupported, ApiError: it could not be started anew; it stays paused.
+        """
+        async with self._locks.of(sandbox_id):
+            before = await self._rows.get(sandbox_id)
+            if before is None or before.state not in (SandboxState.RUNNING, SandboxState.PAUSED):
+                return None
+            row = await self._rows.change(
+                sandbox_id,
+                [before.state],
+                state=SandboxState.PAUSED,
+                saved=True,
+                restore=before.origin,
+                network=network or before.network,
+                ends_at=self._clock.now() + SAVED_SECONDS,
+            )
+            if row is None:
+                raise SandboxGone("The sandbox was closed while it was reset")
+            await self._leave_place(row, before.restore)
+            await self._company.events.note(row, "reset")
+            return await self._start_again(row, seconds) if resume else row
+
+    async def set_network(self, sandbox_id: str, network: Network) -> Sandbox | None:
+        """Let other rules hold for a sandbox, from now on and whenever it is started again; None if it has ended."""
+        async with self._locks.of(sandbox_id):
+            row = await self._rows.change(sandbox_id, LIVING, network=network)
+            if row is not None:
+                self._egress.change(sandbox_id, egress_policy(self._policy, network))
+                await self._company.events.note(row, "updated")
             return row
 
     async def set_end(self, sandbox_id: str, seconds: float, *, only_later: bool = False) -> Sandbox | None:
@@ -145,13 +232,17 @@ class Lifecycle:
     async def end(self, sandbox_id: str, state: SandboxState, reason: str, exited: Exited | None = None) -> bool:
         """Make the row final and leave nothing of the sandbox; False if it was final already."""
         how = {} if exited is None else {"exit_code": exited.exit_code, "output": exited.output}
-        row = await self._rows.change(sandbox_id, LIVING, state=state, reason=reason, **how)
+        row = await self._rows.change(sandbox_id, LIVING, state=state, reason=reason, env={}, **how)
         if row is None:
             return False
         self._deadlines.drop(sandbox_id)
         self._show(row)
+        self._company.metering.forget(sandbox_id)
+        self._company.outputs.forget(sandbox_id)
         await self._backend.stop(sandbox_id)
         self._admission.release(sandbox_id)
+        await self._states.release(*{row.restore, row.origin})
+        await self._company.events.note(row, "killed", reason=reason)
         _log.info("sandbox ended", sandbox=sandbox_id, state=state.value, reason=reason)
         return True
 
@@ -181,9 +272,84 @@ class Lifecycle:
         elif row.ends_at > self._clock.now():
             self._deadlines.put(sandbox_id, row.ends_at)
         elif row.state is SandboxState.RUNNING and row.on_timeout == "pause":
-            await self.pause(sandbox_id)
+            await self._pause_at_end(row)
         else:
             await self.end(sandbox_id, SandboxState.STOPPED, "Its time was up")
+
+    async def _pause_at_end(self, row: Sandbox) -> None:
+        try:
+            await self.pause(row.id, memory=row.keep_memory)
+        except NotSupported as error:
+            _log.warning("a sandbox is paused with its memory", sandbox=row.id, reason=str(error))
+            await self.pause(row.id)
+
+    async def _boot(self, blueprint: Blueprint) -> Started:
+        """Start a sandbox, new or again; return when it is ready for callers."""
+        return await self._backend.start(blueprint.spec)
+
+    async def _start_again(self, row: Sandbox, seconds: float) -> Sandbox:
+        """Start a sandbox that is paused without memory; it stays so where that fails."""
+        async with self._admission.start(row.id):
+            found = await self._company.blueprints.of(row)
+            spec = replace(found.spec, ends_at=self._clock.now() + found.spec.ready_timeout + seconds)
+            try:
+                again = await self._booted_again(replace(found, spec=spec), seconds)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await self._backend.stop(row.id)
+                raise
+        await self._schedule(again)
+        await self._runs(again, "resumed")
+        return again
+
+    async def _booted_again(self, blueprint: Blueprint, seconds: float) -> Sandbox:
+        started = await self._boot(blueprint)
+        row = await self._rows.change(
+            started.sandbox_id,
+            [SandboxState.PAUSED],
+            state=SandboxState.RUNNING,
+            saved=False,
+            isolation=started.isolation,
+            ends_at=self._clock.now() + seconds,
+        )
+        if row is None:
+            raise SandboxGone("The sandbox was closed while it was resumed")
+        return row
+
+    async def _put_away_or_run_on(self, before: Sandbox) -> Sandbox:
+        """Save a frozen sandbox's files and end its processes; where that fails, let it run on as it was."""
+        try:
+            return await self._put_away(before)
+        except (BackendUnavailable, NotSupported):
+            row = await self._rows.change(before.id, [SandboxState.PAUSED], state=SandboxState.RUNNING, ends_at=before.ends_at)
+            if row is not None:
+                await self._backend.thaw(row.id)
+                self._show(row)
+            raise
+
+    async def _put_away(self, before: Sandbox) -> Sandbox:
+        async with self._states.saved(before.id) as state:
+            ends_at = self._clock.now() + SAVED_SECONDS
+            row = await self._rows.change(before.id, [SandboxState.PAUSED], restore=state, saved=True, ends_at=ends_at)
+            if row is None:
+                raise SandboxGone("The sandbox was closed while it was paused")
+        await self._leave_place(row, before.restore)
+        return row
+
+    async def _leave_place(self, row: Sandbox, restored: str) -> None:
+        """End a sandbox's processes; its row stays."""
+        self._show(row)
+        self._company.metering.rest(row.id)
+        await self._backend.stop(row.id)
+        self._admission.release(row.id)
+        self._deadlines.put(row.id, row.ends_at)
+        await self._states.release(restored)
+
+    async def _runs(self, row: Sandbox, event: str) -> None:
+        """Tell everyone that a sandbox runs."""
+        self._show(row)
+        self._company.metering.follow(row.id)
+        await self._company.events.note(row, event)
 
     async def _started(self, started: Started, seconds: float) -> Sandbox:
         ends_at = self._clock.now() + seconds
@@ -197,7 +363,7 @@ class Lifecycle:
         if row is None:
             raise SandboxGone("The sandbox was closed while it started")
         await self._schedule(row)
-        self._show(row)
+        await self._runs(row, "created")
         return row
 
     async def _schedule(self, row: Sandbox) -> None:
@@ -208,8 +374,7 @@ class Lifecycle:
     def _show(self, row: Sandbox) -> None:
         route = self._catalog.get(row.id)
         if route is not None:
-            shown = replace(route, state=row.state, reason=row.reason, exit_code=row.exit_code, output=row.output)
-            self._catalog.put(shown)
+            self._catalog.put(_shown(route, row))
 
     async def _or_lost(self, row: Sandbox, act: Awaitable[None]) -> None:
         try:
@@ -226,3 +391,15 @@ class Lifecycle:
                 await self.end(sandbox_id, SandboxState.FAILED, reason, exited)
             finally:
                 await self._backend.stop(sandbox_id)
+
+
+def _shown(route: Route, row: Sandbox) -> Route:
+    """Return the route with what changes in a sandbox's life. Traffic resumes only what has its memory, as with E2B."""
+    return replace(
+        route,
+        state=row.state,
+        auto_resume=row.auto_resume and not row.saved,
+        reason=row.reason,
+        exit_code=row.exit_code,
+        output=row.output,
+    )

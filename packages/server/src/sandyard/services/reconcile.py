@@ -48,6 +48,8 @@ def plan(wanted: Mapping[str, Sandbox], found: Mapping[str, Found], known: Colle
 def _for_row(row: Sandbox, found: Found | None) -> Action | None:
     if row.state is SandboxState.STARTING:
         return Action("fail", row.id, INTERRUPTED)
+    if row.saved:
+        return None if found is None else Action("stop", row.id)
     if found is None:
         return Action("fail", row.id, LOST)
     if found.frozen == (row.state is SandboxState.PAUSED):
@@ -82,7 +84,9 @@ class Reconciler:
                 await self._do(action)
             except BackendError as error:
                 _log.warning("reconcile failed", verb=action.verb, sandbox=action.sandbox_id, error=str(error))
-        await self._rows.forget(self._context.clock.now() - REMEMBERED_SECONDS)
+        now = self._context.clock.now()
+        await self._rows.forget(now - REMEMBERED_SECONDS)
+        await self._context.store.events.forget(now - REMEMBERED_SECONDS)
 
     async def _do(self, action: Action) -> None:
         backend = self._context.backend

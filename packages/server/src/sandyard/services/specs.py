@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sandkit.wire.manifest import AgentConfig
+from sandyard.domain.sandboxes import Network
 from sandyard.domain.specs import AGENT_PORT, MEBIBYTE, PROXY_PORT, EgressPolicy, Limits, Mount, SandboxSpec
 from sandyard.domain.templates import BuildKind
 
@@ -20,17 +21,19 @@ VENV = "/opt/venv"
 APP = "/app"
 HOME = "/home/user"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+EVERYTHING = "0.0.0.0/0"
+"""Every destination, as E2B's clients write it in `network.denyOut`."""
 READY_TIMEOUT = 60.0
 """Seconds to the first listen where the manifest's `spec.runtime.timeout` says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a create may add to the build: variables, no internet, names it may not reach."""
+    """What a sandbox has beyond its build: variables, its owner's network rules, a saved state to begin with in place of the build's."""
 
     env: Mapping[str, str] = field(default_factory=dict[str, str])
-    internet: bool = True
-    deny: tuple[str, ...] = ()
+    network: Network = field(default_factory=Network)
+    restore: Path | None = None
 
 
 def build_dir(settings: Settings, build_id: str) -> Path:
@@ -38,15 +41,30 @@ def build_dir(settings: Settings, build_id: str) -> Path:
     return settings.data_dir / "builds" / build_id
 
 
+def saved_dir(settings: Settings, build_id: str) -> Path:
+    """Return where a build keeps its saved file system state (`System.saved`)."""
+    return build_dir(settings, build_id) / "system"
+
+
 def image_root(settings: Settings, digest: str) -> Path:
     """Return the directory of an image's files; `digest` is `sha256:<hex>`."""
     return settings.data_dir / "images" / digest.replace(":", "-") / "root"
 
 
+def is_agent(build: Build) -> bool:
+    """Whether a sandbox of the build runs an agent: the build is an agent's, or a snapshot of an agent's sandbox."""
+    return bool(build.manifest)
+
+
+def _package_build(build: Build) -> str:
+    """Return the build whose package and environment an agent's build uses: a snapshot has none of its own."""
+    return build.recipe.from_build if build.kind is BuildKind.SNAPSHOT and build.recipe is not None else build.id
+
+
 def limits_of(settings: Settings, build: Build) -> Limits:
     """Return the limits that the manifest or the template wishes, cut to the operator's."""
     bounds = settings.limits
-    if build.kind is BuildKind.AGENT:
+    if is_agent(build):
         runtime = AgentConfig.model_validate(build.manifest).spec.runtime
         memory, cpus = (runtime and runtime.memory_bytes), (runtime and runtime.cpus)
     else:
@@ -61,14 +79,19 @@ def limits_of(settings: Settings, build: Build) -> Limits:
 def session_spec(settings: Settings, build: Build, sandbox_id: str, *, ends_at: float, wishes: Wishes | None = None) -> SandboxSpec:
     """Return the spec of a sandbox of `build`: an agent's session, or a system whose guest waits for commands."""
     wishes = wishes or Wishes()
-    of_kind = _agent_spec if build.kind is BuildKind.AGENT else _system_spec
+    of_kind = _agent_spec if is_agent(build) else _system_spec
     spec = of_kind(settings, build, sandbox_id, ends_at, wishes)
-    return replace(spec, limits=limits_of(settings, build), egress=_egress(settings.egress, wishes))
+    return replace(
+        spec,
+        limits=limits_of(settings, build),
+        egress=egress_policy(settings.egress, wishes.network),
+        restore=wishes.restore or (saved_dir(settings, build.id) if build.system.saved else None),
+    )
 
 
 def _agent_spec(settings: Settings, build: Build, sandbox_id: str, ends_at: float, wishes: Wishes) -> SandboxSpec:
     spec = AgentConfig.model_validate(build.manifest).spec
-    home = build_dir(settings, build.id)
+    home = build_dir(settings, _package_build(build))
     return SandboxSpec(
         sandbox_id=sandbox_id,
         command=(f"{VENV}/bin/python", spec.entrypoint),
@@ -87,7 +110,6 @@ def _system_spec(settings: Settings, build: Build, sandbox_id: str, ends_at: flo
         command=(),
         system="writable",
         root=image_root(settings, system.image) if system.image else None,
-        restore=build_dir(settings, build.id) / "system" if system.saved else None,
         cwd=system.workdir or HOME,
         env=system_environment(settings, sandbox_id, system, wishes.env) | _defaults(system),
         ready_port=None,
@@ -143,8 +165,7 @@ def _facts(sandbox_id: str) -> dict[str, str]:
     }
 
 
-def _egress(policy: EgressPolicy, wishes: Wishes) -> EgressPolicy:
-    """A caller can only narrow what the operator allows."""
-    if not wishes.internet:
-        return EgressPolicy(public=False)
-    return replace(policy, deny=policy.deny + wishes.deny)
+def egress_policy(policy: EgressPolicy, network: Network) -> EgressPolicy:
+    """Return the operator's policy, narrowed by the owner's rules."""
+    deny = network.deny_out if network.internet is not False else (*network.deny_out, EVERYTHING)
+    return replace(policy, owner_allow=network.allow_out, owner_deny=deny)

@@ -223,8 +223,9 @@ async def sandboxes_are_listed_oldest_first_since_a_time_and_by_template(store: 
 @_case
 async def who_stands_on_a_saved_state_is_counted(store: Store) -> None:
     for number, state in enumerate(SandboxState):
-        await store.sandboxes.add(a_sandbox(number, state=state, restore="one"))
-    assert await store.sandboxes.restored("one") == len([state for state in SandboxState if not state.final])
+        await store.sandboxes.add(a_sandbox(number, state=state, restore="one", origin="zero"))
+    living = len([state for state in SandboxState if not state.final])
+    assert await store.sandboxes.restored("one") == await store.sandboxes.restored("zero") == living
     assert await store.sandboxes.restored("two") == 0
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _FINAL = tuple(state.value for state in SandboxState if state.final)
+_LIVING = tuple(state.value for state in SandboxState if not state.final)
 
 
 class _Rows:
@@ -76,8 +77,8 @@ class SqliteSandboxes(_Rows):
         return await self._reader.do(lambda db: SANDBOXES.all(db, rest, [*values, limit]))
 
     async def restored(self, state_id: str) -> int:
-        sql = f"SELECT count(*) FROM sandboxes WHERE restore = ? AND state NOT IN ({places(_FINAL)})"  # noqa: S608 (only places)
-        return await self._writer.do(lambda db: db.execute(sql, (state_id, *_FINAL)).fetchone()[0])
+        sql = f"SELECT count(*) FROM sandboxes WHERE state IN ({places(_LIVING)}) AND ? IN (restore, origin)"  # noqa: S608 (only places)
+        return await self._writer.do(lambda db: db.execute(sql, (*_LIVING, state_id)).fetchone()[0])
 
     async def forget(self, before: float) -> int:
         sql = f"DELETE FROM sandboxes WHERE ends_at < ? AND state IN ({places(_FINAL)})"  # noqa: S608 (only places)

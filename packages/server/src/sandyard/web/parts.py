@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from sandyard.config import Settings
     from sandyard.ports import Clock
     from sandyard.services.build_logs import BuildLogs
+    from sandyard.services.copies import Copies
     from sandyard.services.deployments import Deployments
     from sandyard.services.recipes import Recipes
     from sandyard.services.sandboxes import Sandboxes
     from sandyard.services.signatures import Signatures
+    from sandyard.services.snapshots import Snapshots
     from sandyard.services.templates import Templates
 
 
@@ -34,6 +36,8 @@ class Parts:
 
     settings: Settings
     sandboxes: Sandboxes
+    copies: Copies
+    snapshots: Snapshots
     templates: Templates
     deployments: Deployments
     build_logs: BuildLogs

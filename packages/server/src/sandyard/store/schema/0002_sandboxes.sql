@@ -6,7 +6,6 @@ ALTER TABLE sandboxes ADD COLUMN env TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE sandboxes ADD COLUMN restore TEXT NOT NULL DEFAULT '';
 ALTER TABLE sandboxes ADD COLUMN saved INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sandboxes ADD COLUMN origin TEXT NOT NULL DEFAULT '';
-CREATE INDEX sandboxes_by_restore ON sandboxes (restore) WHERE restore <> '';
 
 -- No foreign key: what happened to a sandbox is told longer than its row is kept.
 CREATE TABLE sandbox_events (

@@ -1,0 +1,125 @@
+"""How sandboxes come about: from a template, or with the files of another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sandkit.wire.errors import AGENT_FAILED, CONFLICT, NOT_IMPLEMENTED, UNAVAILABLE, ApiError
+from sandyard.domain.errors import BackendError, BackendUnavailable, NotSupported, SandboxGone, StartFailed
+from sandyard.domain.sandboxes import Network, OnTimeout, Sandbox, SandboxState
+from sandyard.services.ids import new_id
+from sandyard.services.specs import is_agent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sandyard.domain.templates import Build, Template
+    from sandyard.services.blueprints import Blueprints
+    from sandyard.services.context import Context
+    from sandyard.services.lifecycle import Lifecycle
+    from sandyard.services.templates import Templates
+
+DEFAULT_SECONDS = 300
+SHORT_SECONDS = 15
+"""What E2B's first version of a path gives where the caller says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSandbox:
+    """What a caller asks for. `timeout` in seconds; `public` None: as its template's kind is (agents are not, all others are)."""
+
+    template: str
+    timeout: float = DEFAULT_SECONDS
+    on_timeout: OnTimeout = "kill"
+    keep_memory: bool = True
+    auto_resume: bool = False
+    public: bool | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    network: Network = field(default_factory=Network)
+    idempotency_key: str | None = None
+
+
+class Creation:
+    """Makes rows of wishes and lets the lifecycle start them."""
+
+    def __init__(self, context: Context, templates: Templates, lifecycle: Lifecycle, blueprints: Blueprints) -> None:
+        self._context = context
+        self._templates = templates
+        self._lifecycle = lifecycle
+        self._blueprints = blueprints
+
+    async def from_template(self, owner: str, wanted: NewSandbox) -> tuple[Sandbox, Template, Build]:
+        """Start a sandbox and return it running.
+
+        Raises:
+            ApiError: `template_not_found`, `template_not_ready`, `rate_limited`, `agent_failed`, `unavailable`, `conflict`.
+        """
+        template, build = await self._templates.resolve(owner, wanted.template)
+        new = Sandbox(
+            id=new_id("sandbox"),
+            owner=owner,
+            template_id=template.id,
+            build_id=build.id,
+            state=SandboxState.STARTING,
+            created_at=self._context.clock.now(),
+            ends_at=0,
+            on_timeout=wanted.on_timeout,
+            public=not is_agent(build) if wanted.public is None else wanted.public,
+            metadata=wanted.metadata,
+            idempotency_key=wanted.idempotency_key,
+            timeout=wanted.timeout,
+            auto_resume=wanted.auto_resume,
+            keep_memory=wanted.keep_memory,
+            network=wanted.network,
+            env=wanted.env,
+        )
+        return await self._launch(new, template.name, build), template, build
+
+    async def from_state(self, source: Sandbox, state_id: str, seconds: float) -> Sandbox:
+        """Start a sandbox that is as `source` but for its files, which are those of a saved state (nothing: its template's).
+
+        Raises:
+            ApiError: as `from_template`.
+        """
+        template = await self._context.store.templates.get_template(source.template_id)
+        build = await self._blueprints.build_of(source)
+        new = replace(
+            source,
+            id=new_id("sandbox"),
+            state=SandboxState.STARTING,
+            reason="",
+            created_at=self._context.clock.now(),
+            isolation=None,
+            idempotency_key=None,
+            timeout=seconds,
+            restore=state_id,
+            origin=state_id,
+            saved=False,
+        )
+        return await self._launch(new, template.name if template else "", build)
+
+    async def _launch(self, new: Sandbox, agent: str, build: Build) -> Sandbox:
+        starting = self._blueprints.compose(new, build).spec.ready_timeout
+        row = replace(new, ends_at=new.created_at + starting + new.timeout)
+        try:
+            return await self._lifecycle.launch(row, agent=agent, blueprint=self._blueprints.compose(row, build))
+        except BackendError as error:
+            raise said(error, row.id) from None
+
+
+def said(error: BackendError, sandbox_id: str) -> ApiError:
+    """Return what a caller is told of a start that failed."""
+    match error:
+        case StartFailed():
+            details = {"exit_code": error.exited.exit_code, "output": error.exited.output, "sandbox_id": sandbox_id}
+            return ApiError(AGENT_FAILED, f"The agent did not start: {error.exited.reason}", details=details)
+        case BackendUnavailable():
+            return ApiError(UNAVAILABLE, f"No sandbox can be started now: {error}", details={"retry_after": 5})
+        case NotSupported():
+            return ApiError(NOT_IMPLEMENTED, str(error))
+        case SandboxGone():
+            return ApiError(CONFLICT, str(error))
+        case _:
+            raise error
