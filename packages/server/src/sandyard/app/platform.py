@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -37,6 +36,7 @@ from sandyard.web.parts import Parts
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AsyncExitStack
+    from pathlib import Path
 
     from sandyard.config import Settings
 
@@ -113,8 +113,10 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
     exits = Exits(context.supervision)
     deadlines = Deadlines(context.clock)
     admission = Admission(places=settings.max_sandboxes, starting=settings.max_starting, queue=settings.start_queue)
-    lifecycle = Lifecycle(context, admission, deadlines)
+    company = company_of(context)
+    lifecycle = Lifecycle(context, admission, deadlines, company)
     templates = template_parts(context, exits, wakes)
+    sandboxes = sandbox_parts(context, templates.templates, lifecycle, admission, company)
     gateway = gateway_of(context, keys, tokens, exits=exits, admission=admission, wakes=wakes)
     return Platform(
         settings=settings,
@@ -128,7 +130,14 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
         sandboxes=sandboxes,
         gateway=gateway,
         wakes=wakes,
-        loops=(lambda: exits.run(lifecycle.exited), lambda: deadlines.run(lifecycle.due), keys.watch, templates.builder.run, *gateway.loops),
+        loops=(
+            lambda: exits.run(lifecycle.exited),
+            lambda: deadlines.run(lifecycle.due),
+            keys.watch,
+            templates.builder.run,
+            company.metering.run,
+            *gateway.loops,
+        ),
         api=api_server(create_api(_parts(context, keys, templates, sandboxes), gateway.app), settings),
         ingress=_ingress(context, keys, tokens, lifecycle),
     )
