@@ -26,6 +26,8 @@ pytestmark = pytest.mark.anyio
 SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
 TESTS = Path(__file__).parent
 USER = "54321"
+SEEN_BY_ROOT = "capability or fork_bomb or app_and_shared or killed_together"
+"""The tests that hold for whoever is uid 0, of whatever namespace."""
 
 
 @pytest.fixture
@@ -55,11 +57,13 @@ async def test_what_is_weaker_is_said(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.needs_root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_an_ordinary_user_runs_all_of_it(directory: Path) -> None:
+@pytest.mark.parametrize("wrapper", [[], ["unshare", "--user", "--map-root-user"]], ids=["plain", "as root of a user namespace"])
+async def test_an_ordinary_user_runs_all_of_it(directory: Path, wrapper: list[str]) -> None:
     packages = sysconfig.get_path("purelib")
     if not (SYSTEM_PYTHON.exists() and shutil.which("setpriv")):
         pytest.skip("this machine has no other interpreter of this version that every user can read")
-    command = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", str(SYSTEM_PYTHON), "-m", "pytest", "-q", "-x"]
+    user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", *wrapper, str(SYSTEM_PYTHON)]
+    command = [*user, "-m", "pytest", "-q", "-x", *(["-k", SEEN_BY_ROOT] if wrapper else [])]
     options = ["-p", "no:cacheprovider", "--rootdir", str(TESTS.parents[1]), "-c", str(TESTS.parents[1] / "pyproject.toml")]
     files = [str(path) for path in (*TESTS.glob("test_process_*.py"), *TESTS.glob("test_keeper_*.py"))]
     environment = {
@@ -68,9 +72,7 @@ async def test_an_ordinary_user_runs_all_of_it(directory: Path) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": ":".join(path for path in (packages, *sys.path) if "packages" in path or path.endswith("tests")),
     }
-    probe = await asyncio.create_subprocess_exec(
-        *command[:6], str(SYSTEM_PYTHON), "-c", "import pytest, sandyard", env=environment, cwd="/"
-    )
+    probe = await asyncio.create_subprocess_exec(*user, "-c", "import pytest, sandyard", env=environment, cwd="/")
     if await probe.wait():
         pytest.skip("the checkout lies where another user cannot read it")
     process = await asyncio.create_subprocess_exec(
@@ -101,7 +103,7 @@ async def test_root_that_may_not_administer_gives_uids_too(tmp_path: Path) -> No
 async def test_root_of_a_user_namespace_that_maps_every_id(tmp_path: Path, network: str) -> None:
     """It may give uids, and seems to administer; but from a sandbox's network it cannot come back into the machine's."""
     unshare = ["unshare", "--user", *(["--net"] if network == "its own" else [])]
-    wanted = "uid_of_its_own or capability or fork_bomb or app_and_shared or killed_together"
+    wanted = f"uid_of_its_own or {SEEN_BY_ROOT}"
     files = [f"{TESTS}/test_process_isolation.py", f"{TESTS}/test_keeper_life.py"]
     tests = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, "-k", wanted, "--basetemp", str(tmp_path / "t")]
     process = await asyncio.create_subprocess_exec(

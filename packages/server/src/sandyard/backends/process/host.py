@@ -20,6 +20,7 @@ _IP_FREEBIND = 15
 _TCP = 6  # asyncio sets TCP_NODELAY only on sockets that name their protocol
 _BACKLOG = 128
 _COUNTED_BY_NAMESPACE = (5, 14)
+_NOT_ROOT = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +172,12 @@ def _enter_user_namespace(sandboxes: Path, first_uid: int | None) -> None:
 
 
 def _map_myself() -> None:
+    """Map our own ids only. Not to 0: what bubblewrap, without a capability, could not map any further (Linux 5.12)."""
     uid, gid = os.geteuid(), os.getegid()
     syscalls.unshare(syscalls.NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    Path("/proc/self/uid_map").write_text(f"{uid or _NOT_ROOT} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid or _NOT_ROOT} {gid} 1")
 
 
 def _map_block(first_uid: int) -> None:
