@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import httpx
 
     from support.platform import Platform
@@ -114,3 +113,72 @@ async def events(
         assert reply.status_code == 200, await reply.aread()
         assert reply.headers["content-type"].startswith("text/event-stream")
         return [json.loads(line.removeprefix("data: ")) async for line in reply.aiter_lines() if line.startswith("data: ")]
+
+
+KIT = "test-kit"
+
+
+def kit() -> bytes:
+    """Return the package of `prefab_kit`, the prefab that does all that functions do."""
+    source = Path(__file__).with_name("prefab_kit.py").read_text()
+    return pack(manifest(KIT, *_KIT), source)
+
+
+def _optional(name: str, kind: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": kind, "description": name, "required": False} | more
+
+
+def _with(described: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    return described | {"parameters": [*described["parameters"], *parameters]}
+
+
+_KIT = (
+    _with(function("add", {"a": "integer"}), _optional("b", "integer", default=2)),
+    _with(function("echo"), _optional("value", "object")),
+    function("strange", {"self": "string", "files": "string"}),
+    function("where"),
+    _with(function("boom"), _optional("message", "string")),
+    _with(function("leave"), _optional("code", "integer")),
+    function("crash"),
+    _with(function("nap", {"seconds": "number"}), _optional("mark", "string")),
+    function("stubborn", {"seconds": "number", "mark": "string"}),
+    function("set_mark", {"mark": "string"}),
+    function("marks"),
+    function("processes"),
+    function("wrong", {"kind": "string"})
+    | {
+        "parameters": [
+            {
+                "name": "kind",
+                "type": "string",
+                "description": "how",
+                "required": True,
+                "enum": ["list", "nan", "bytes", "cycle", "surrogate", "none"],
+            }
+        ]
+    },
+    function("large", {"size": "integer"}),
+    function("hog", {"size": "integer"}),
+    function("garbage"),
+    function("hang_up"),
+    function("kill_parent"),
+    function(
+        "write_files", {"names": "array"}, files={"named": {"type": "array", "items": {"type": "OutputFile"}, "description": "outputs"}}
+    ),
+    function("tricks"),
+    function("many_files", {"count": "integer"}),
+    function("fill"),
+    function(
+        "read_inputs",
+        files={
+            "texts": {"type": "array", "items": {"type": "InputFile"}, "description": "inputs", "minItems": 1, "maxItems": 3},
+            "more": {"type": "array", "items": {"type": "InputFile"}, "description": "others", "required": False},
+        },
+    ),
+    function("forks", {"count": "integer"}),
+    _with(function("count", {"upto": "integer"}, streaming=True), _optional("pause", "number")),
+    function("mixed", {"kind": "string"}, streaming=True),
+    _with(function("endless", {"mark": "string"}, streaming=True), _optional("size", "integer"), _optional("pause", "number")),
+    function("later", {"value": "integer"}),
+    function("later_events", streaming=True),
+)

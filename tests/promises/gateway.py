@@ -1,0 +1,82 @@
+"""The gateway's core: registry, runs, streams, jobs, execution."""
+
+_5 = "issue 5 §2"
+_C = "gateway-contract §2.7"
+_A = "gateway-contract §4.3"
+
+PROMISES = [
+    ("gateway.publish", _5, "A prefab is published as a wheel or a directory, built in a sandbox, and can be called."),
+    ("gateway.immutable", f"{_A} #84", "A published version never changes: other content is VERSION_EXISTS, the same is told to be there."),
+    (
+        "gateway.packages",
+        f"{_A} #85",
+        "A package with a trick in it is refused with the entry's name, and nothing of it is left on the disk.",
+    ),
+    (
+        "gateway.manifests",
+        f"{_A} #86",
+        "A wrong manifest is refused with the JSON pointer of what is wrong; what can be relaxed is a warning.",
+    ),
+    ("gateway.publishers", f"{_A} #87", "Who does not own a prefab's id, or has no API key, publishes nothing under it."),
+    ("gateway.static", _5, "Manifest and source are compared before anything is built: names, defaults, what yields."),
+    (
+        "gateway.build_fails",
+        _5,
+        "A prefab that cannot be imported fails with a reason and its last lines, and its version may be published again.",
+    ),
+    ("gateway.dependencies", _5, "What a prefab's project file or wheel names is installed for it alone."),
+    ("gateway.aliases", f"{_A} #36", "latest, ^1, ~1.0, 1 and 1.0 mean the newest version they admit; what is no version is refused."),
+    ("gateway.yank", _5, "A yanked version leaves lists and aliases and can still be called by its exact number."),
+    ("gateway.private", f"{_A} #34-35", "A private prefab of another tenant and one that is not there get the same answer."),
+    ("gateway.listing", _C, "The registry's endpoints list, describe and specify what the caller may see."),
+    (
+        "gateway.openapi",
+        _5,
+        "Each version has an OpenAPI document with typed bodies, and its functions can be called under their own paths.",
+    ),
+    ("gateway.cli", _5, "sandyard prefab makes, checks, publishes, lists, shows and yanks prefabs."),
+    ("gateway.run", _C, "A run answers job id, status and one result per call, in order, as the public client reads them."),
+    ("gateway.no_redirect", _C, "No path of the gateway redirects."),
+    ("gateway.error_body", f"{_A} #96", "Every failure is {detail: {error_code, message, request_id}} without a trace of our inside."),
+    ("gateway.request_ids", _C, "Every answer carries X-Request-Id, the caller's own where it is sane."),
+    ("gateway.bodies", f"{_A} #27-33", "Bodies that are no strict JSON, too large, compressed or of another type are refused."),
+    ("gateway.names", f"{_A} #37", "Only functions that the manifest names can be called."),
+    ("gateway.parameters", f"{_A} #38-39", "Parameters are held to the manifest's JSON Schema; what is wrong is named by its pointer."),
+    ("gateway.file_rules", f"{_A} #40", "Files are held to the manifest's keys and counts and must be s3:// URLs."),
+    (
+        "gateway.partial",
+        _C,
+        "Of one call a pre-flight failure is the HTTP answer; among several it is that call's FAILED result and the others run.",
+    ),
+    ("gateway.preflight_first", _C, "Every call of a batch is checked before any of them runs."),
+    ("gateway.batch", _C, "The calls of a batch run side by side, within the caller's limit, and answer in order."),
+    (
+        "gateway.failures",
+        f"{_A} #58, #60",
+        "An exception, an exit, a crash, no JSON: each is a FAILED result with its code, and the next call works.",
+    ),
+    ("gateway.timeout", f"{_A} #56", "A function that goes on past its limit is ended with all that it started."),
+    ("gateway.limits", f"{_A} #57", "What wants too much memory, disk, files, processes or output fails alone."),
+    ("gateway.isolated_calls", "gateway-contract §2.5", "Each call has its own process, directory, environment and random numbers."),
+    ("gateway.outputs", f"{_A} #59", "What a function leaves in data/outputs is returned as files; links, devices and odd names are not."),
+    ("gateway.inputs", f"{_A} #42", "Input files lie in data/inputs/{key}/ in the caller's order; two of one name are both there."),
+    ("gateway.idempotency", f"{_A} #51-55", "A request with an Idempotency-Key runs once per caller, and its answer can be fetched again."),
+    ("gateway.heartbeat", _C, "A long run keeps its connection alive and is still one JSON document."),
+    ("gateway.disconnect", f"{_A} #62", "A caller that leaves cancels what it asked for within two seconds."),
+    ("gateway.stream_choice", _C, "Accept and stream choose between events and a collected answer; a batch is always collected."),
+    ("gateway.stream_preflight", f"{_A} #68", "A streaming call that is refused is refused before the first byte, with its HTTP status."),
+    ("gateway.stream_end", f"{_A} #67", "A stream has exactly one terminal event, whatever its function does."),
+    ("gateway.stream_lines", f"{_A} #66", "An event is one line of JSON, whatever characters are in it."),
+    ("gateway.stream_size", f"{_A} #65", "An event that is too large ends the stream with EVENT_TOO_LARGE."),
+    ("gateway.stream_idle", f"{_A} #64", "A silent stream has heartbeats, and ends with an error when it is silent for too long."),
+    ("gateway.stream_pressure", f"{_A} #63", "A slow reader slows the function down and costs no memory."),
+    ("gateway.jobs", _5, "Prefer: respond-async answers at once; the job has a status, results and an owner."),
+    ("gateway.job_events", _5, "A job's events can be followed, and gone on with after Last-Event-ID, to exactly one terminal event."),
+    ("gateway.job_cancel", _5, "A running job can be cancelled, and says so."),
+    (
+        "gateway.kill9",
+        "issue 5 §4",
+        "kill -9 of the server during running calls: every job ends in a stated outcome, and no file is half visible.",
+    ),
+    ("gateway.idle", _5, "A prefab's sandbox ends after idle time, and the next call starts another."),
+]
