@@ -8,6 +8,7 @@ import pytest
 
 from support.packages import write_agent
 from support.platform import Platform
+from support.prefabs import kit, publish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,4 +29,14 @@ async def process_platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGen
     root = tmp_path_factory.mktemp("process")
     async with Platform(root / "data", backend="process") as running:
         await running.deploy(write_agent(root / "echo"))
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
+    """A platform on the process back end whose gateway is impatient, with the prefab `test-kit` published."""
+    root = tmp_path_factory.mktemp("gateway")
+    options = ("--call-timeout", "8", "--stream-idle", "4", "--heartbeat", "0.4")
+    async with Platform(root / "data", *options, backend="process") as running:
+        await publish(running, kit())
         yield running
