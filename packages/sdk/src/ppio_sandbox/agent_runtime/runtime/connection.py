@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("uvicorn.error")
 
-_PLAIN_TARGET = re.compile(rb"/[^?#%]*")
 _ALLOWED = bytes({9, *range(32, 256)} - {127})
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
@@ -38,45 +36,34 @@ class Connection(HttpToolsProtocol):
     idle_since: float | None = None
     """When the last answer was complete, on the loop's clock; None: one is being given."""
 
+    if TYPE_CHECKING:  # what uvicorn types by its own kinds
+        scope: Any
+        cycle: Any
+        app: Any
+        parser: Any
+
     def on_headers_complete(self) -> None:
         """Begin to answer, or queue behind the request that is being answered."""
-        parser = self.parser
-        assert parser is not None  # it is, until the connection is lost
+        parser, scope = self.parser, self.scope
         version = parser.get_http_version()
-        self.scope["method"] = parser.get_method().decode("ascii")
-        if version != "1.1":
-            self.scope["http_version"] = version
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
         if parser.should_upgrade() and self._should_upgrade():
             return
-        self._locate(cast("dict[str, Any]", self.scope))
-        before = cast("Cycle | None", self.cycle)
-        cycle = Cycle(self, cast("Scope", self.scope), keep_alive=version != "1.0" and parser.should_keep_alive())
-        self.cycle = cast("Any", cycle)
-        app = self._admitted()
+        path, raw_path, scope["query_string"] = _located(self.url)
+        scope["path"] = self.root_path + path
+        scope["raw_path"] = self.root_path.encode("ascii") + raw_path
+        before = self.cycle
+        self.cycle = Cycle(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)
+            self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, app))
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         cycle.task = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(cycle.task)
-
-    def _locate(self, scope: dict[str, Any]) -> None:
-        target, query = self.url, b""
-        if not _PLAIN_TARGET.fullmatch(target):
-            parsed = httptools.parse_url(target)
-            target, query = parsed.path or b"", parsed.query or b""
-        path = target.decode("ascii")
-        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        scope["raw_path"] = self.root_path.encode("ascii") + target
-        scope["query_string"] = query
-
-    def _admitted(self) -> Any:
-        limit = self.limit_concurrency
-        app = cast("Any", self.app)  # pyright: ignore[reportUnknownMemberType] (it may be of any kind)
-        return app if limit is None or max(len(self.connections), len(self.tasks)) < limit else service_unavailable
 
     def on_response_complete(self) -> None:
         """Take up the next request, or wait for one: an idle connection has one timer, which looks when it was used last."""
@@ -94,7 +81,6 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Go on with the request."""
         self.idle_since = None
-        assert self.parser is not None  # it is, until the connection is lost
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -121,6 +107,14 @@ class Connection(HttpToolsProtocol):
         """Tell the request at hand."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+
+
+@lru_cache(maxsize=16)
+def _located(target: bytes) -> tuple[str, bytes, bytes]:
+    """Return path, raw path and query of a request's target; agents have few."""
+    parsed = httptools.parse_url(target)
+    raw_path = parsed.path or b""
+    return unquote(raw_path.decode("ascii")), raw_path, parsed.query or b""
 
 
 @lru_cache(maxsize=1)
@@ -208,7 +202,10 @@ class Cycle:
             self._expects = False
             return
         body = b"" if self.scope["method"] == "HEAD" else message.get("body", b"")
-        self._count(len(body))
+        if self._left is not None:
+            self._left -= len(body)
+            if self._left < 0:
+                raise RuntimeError("the body is longer than its Content-Length says")
         if message.get("more_body", False):
             self._keep(body)
         else:
@@ -235,12 +232,6 @@ class Cycle:
             lines += b"transfer-encoding: chunked\r\n"
         self._left = length
         return b"%b%b%b\r\n" % (STATUS_LINE[status], _date_line(int(time.time())), lines)
-
-    def _count(self, size: int) -> None:
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0:
-                raise RuntimeError("the body is longer than its Content-Length says")
 
     def _keep(self, body: bytes) -> None:
         """Have `body` written at the end of this turn, or at once where it has become much."""

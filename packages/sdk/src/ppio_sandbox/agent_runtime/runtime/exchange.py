@@ -84,19 +84,24 @@ class Exchange:
         """
         message = await self.receive()
         body: bytes = message.get("body", b"")
-        parts: list[bytes] = []
-        size = len(body)
-        while message.get("more_body", False) and size <= limit:
-            parts.append(body)
-            message = await self.receive()
-            body = message.get("body", b"")
-            size += len(body)
+        if message.get("more_body", False):
+            message, body = await self._rest(message, body, limit)
         if message["type"] == "http.disconnect":
             raise ClientLeftError
-        if size > limit:
-            self.overlong = True
+        if len(body) > limit:
+            self.overlong = message.get("more_body", False)
             raise too_large(limit)
-        return b"".join((*parts, body)) if parts else body
+        return body
+
+    async def _rest(self, message: Message, body: bytes, limit: int) -> tuple[Message, bytes]:
+        """Read on until the end, or until there is more than `limit`; return the last message and all that came."""
+        parts = [body]
+        size = len(body)
+        while size <= limit and message.get("more_body", False):
+            message = await self.receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        return message, b"".join(parts)
 
     async def send(self, reply: Reply) -> None:
         """Send a whole answer."""
