@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sandyard.services.blueprints import Blueprints
+from sandyard.services.company import Company
 from sandyard.services.copies import Copies
 from sandyard.services.events import Events
-from sandyard.services.lifecycle import Company, Lifecycle
 from sandyard.services.metering import Metering
 from sandyard.services.outputs import Outputs
 from sandyard.services.sandboxes import Sandboxes
@@ -18,6 +18,7 @@ from sandyard.services.states import States
 if TYPE_CHECKING:
     from sandyard.services.admission import Admission
     from sandyard.services.context import Context
+    from sandyard.services.lifecycle import Lifecycle
     from sandyard.services.templates import Templates
 
 

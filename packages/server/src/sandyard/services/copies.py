@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from sandyard.domain.sandboxes import Sandbox
-    from sandyard.services.lifecycle import Company
+    from sandyard.services.company import Company
     from sandyard.services.sandboxes import Sandboxes, SandboxView
     from sandyard.services.snapshots import Snapshots, SnapshotView
 

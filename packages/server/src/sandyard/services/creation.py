@@ -106,15 +106,15 @@ class Creation:
         try:
             return await self._lifecycle.launch(row, agent=agent, blueprint=self._blueprints.compose(row, build))
         except BackendError as error:
-            raise said(error, row.id) from None
+            raise said(error, row.id, "agent" if is_agent(build) else "sandbox") from None
 
 
-def said(error: BackendError, sandbox_id: str) -> ApiError:
+def said(error: BackendError, sandbox_id: str, what: str = "sandbox") -> ApiError:
     """Return what a caller is told of a start that failed."""
     match error:
         case StartFailed():
             details = {"exit_code": error.exited.exit_code, "output": error.exited.output, "sandbox_id": sandbox_id}
-            return ApiError(AGENT_FAILED, f"The agent did not start: {error.exited.reason}", details=details)
+            return ApiError(AGENT_FAILED, f"The {what} did not start: {error.exited.reason}", details=details)
         case BackendUnavailable():
             return ApiError(UNAVAILABLE, f"No sandbox can be started now: {error}", details={"retry_after": 5})
         case NotSupported():

@@ -6,15 +6,17 @@ memory (`Sandbox.saved`) has no processes and no place: its row and a saved stat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import structlog
 
-from sandyard.catalog import Route
 from sandyard.domain.errors import BackendError, BackendUnavailable, NotSupported, SandboxGone, StartFailed, StoreError
 from sandyard.domain.sandboxes import Sandbox, SandboxState
+from sandyard.domain.specs import Exited
+from sandyard.services import routes, startup
+from sandyard.services.guest import GuestError
 from sandyard.services.locks import Locks
 from sandyard.services.specs import egress_policy
 
@@ -22,15 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from sandyard.domain.sandboxes import Network
-    from sandyard.domain.specs import Exited, Started
+    from sandyard.domain.specs import Started
     from sandyard.services.admission import Admission
-    from sandyard.services.blueprints import Blueprint, Blueprints
+    from sandyard.services.blueprints import Blueprint
+    from sandyard.services.company import Company
     from sandyard.services.context import Context
     from sandyard.services.deadlines import Deadlines
-    from sandyard.services.events import Events
-    from sandyard.services.metering import Metering
-    from sandyard.services.outputs import Outputs
-    from sandyard.services.states import States
 
 LIVING = (SandboxState.STARTING, SandboxState.RUNNING, SandboxState.PAUSED)
 PAUSED_SECONDS = 24 * 3600.0
@@ -45,17 +44,6 @@ _RETRY_SECONDS = 5.0
 _log = structlog.get_logger("sandyard.lifecycle")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Company:
-    """What follows sandboxes through their lives."""
-
-    states: States
-    blueprints: Blueprints
-    events: Events
-    metering: Metering
-    outputs: Outputs
-
-
 class Lifecycle:
     """Launch, pause, resume, reset, end: what callers, time-outs, exits and the reconcile loop have in common."""
 
@@ -63,6 +51,7 @@ class Lifecycle:
         self._rows = context.store.sandboxes
         self._backend = context.backend
         self._supervision = context.supervision
+        self._dialer = context.dialer
         self._catalog = context.catalog
         self._tokens = context.tokens
         self._clock = context.clock
@@ -103,18 +92,7 @@ class Lifecycle:
 
     def enter(self, sandbox: Sandbox, agent: str) -> None:
         """Make a sandbox known to the ingress."""
-        route = Route(
-            sandbox_id=sandbox.id,
-            owner=sandbox.owner,
-            agent=agent,
-            state=sandbox.state,
-            access_token=self._tokens.access_token(sandbox.id),
-            public=sandbox.public,
-            traffic_token="" if sandbox.public else self._tokens.traffic_token(sandbox.id),
-            mask_request_host=sandbox.network.mask_request_host,
-            https_ports=sandbox.network.https_ports,
-        )
-        self._catalog.put(_shown(route, sandbox))
+        self._catalog.put(routes.route_of(sandbox, agent, self._tokens))
 
     def adopt(self, sandbox: Sandbox, agent: str) -> None:
         """Take over a living sandbox of an earlier server."""
@@ -284,8 +262,14 @@ class Lifecycle:
             await self.pause(row.id)
 
     async def _boot(self, blueprint: Blueprint) -> Started:
-        """Start a sandbox, new or again; return when it is ready for callers."""
-        return await self._backend.start(blueprint.spec)
+        """Start a sandbox, new or again; return when it is ready for callers: its template's start command has made it so."""
+        started = await self._backend.start(blueprint.spec)
+        try:
+            await startup.start(self._dialer, started.sandbox_id, blueprint.system)
+        except (startup.NotReady, GuestError) as error:
+            output = error.output if isinstance(error, startup.NotReady) else ""
+            raise StartFailed(Exited(sandbox_id=started.sandbox_id, reason=str(error), output=output)) from error
+        return started
 
     async def _start_again(self, row: Sandbox, seconds: float) -> Sandbox:
         """Start a sandbox that is paused without memory; it stays so where that fails."""
@@ -374,7 +358,7 @@ class Lifecycle:
     def _show(self, row: Sandbox) -> None:
         route = self._catalog.get(row.id)
         if route is not None:
-            self._catalog.put(_shown(route, row))
+            self._catalog.put(routes.shown(route, row))
 
     async def _or_lost(self, row: Sandbox, act: Awaitable[None]) -> None:
         try:
@@ -391,15 +375,3 @@ class Lifecycle:
                 await self.end(sandbox_id, SandboxState.FAILED, reason, exited)
             finally:
                 await self._backend.stop(sandbox_id)
-
-
-def _shown(route: Route, row: Sandbox) -> Route:
-    """Return the route with what changes in a sandbox's life. Traffic resumes only what has its memory, as with E2B."""
-    return replace(
-        route,
-        state=row.state,
-        auto_resume=row.auto_resume and not row.saved,
-        reason=row.reason,
-        exit_code=row.exit_code,
-        output=row.output,
-    )

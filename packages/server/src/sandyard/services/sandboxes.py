@@ -10,7 +10,7 @@ from sandyard.domain.errors import BackendError, SandboxGone
 from sandyard.domain.sandboxes import Network, Sandbox, SandboxState
 from sandyard.services import references
 from sandyard.services.creation import DEFAULT_SECONDS, Creation, NewSandbox, said
-from sandyard.services.lifecycle import LIVING, Company, Lifecycle
+from sandyard.services.lifecycle import LIVING, Lifecycle
 from sandyard.services.locks import Locks
 from sandyard.services.specs import limits_of
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sandyard.domain.sandboxes import SandboxEvent
     from sandyard.domain.specs import Limits
     from sandyard.services.admission import Admission
+    from sandyard.services.company import Company
     from sandyard.services.context import Context
     from sandyard.services.metering import Metric
     from sandyard.services.outputs import Line

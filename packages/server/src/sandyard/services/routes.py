@@ -1,0 +1,40 @@
+"""A sandbox as the ingress sees it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sandyard.catalog import Route
+
+if TYPE_CHECKING:
+    from sandyard.domain.sandboxes import Sandbox
+    from sandyard.services.context import AccessTokens
+
+
+def route_of(row: Sandbox, agent: str, tokens: AccessTokens) -> Route:
+    """Return the route of a sandbox of the template `agent`."""
+    route = Route(
+        sandbox_id=row.id,
+        owner=row.owner,
+        agent=agent,
+        state=row.state,
+        access_token=tokens.access_token(row.id),
+        public=row.public,
+        traffic_token="" if row.public else tokens.traffic_token(row.id),
+        mask_request_host=row.network.mask_request_host,
+        https_ports=row.network.https_ports,
+    )
+    return shown(route, row)
+
+
+def shown(route: Route, row: Sandbox) -> Route:
+    """Return the route with what changes in a sandbox's life. Traffic resumes only what has its memory, as with E2B."""
+    return replace(
+        route,
+        state=row.state,
+        auto_resume=row.auto_resume and not row.saved,
+        reason=row.reason,
+        exit_code=row.exit_code,
+        output=row.output,
+    )
