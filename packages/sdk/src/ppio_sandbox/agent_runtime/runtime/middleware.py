@@ -38,7 +38,7 @@ def stacked(functions: Sequence[Callable[..., Any]], route: Endpoint, limit: int
     async def run(exchange: Exchange) -> Response:
         exchange.scope[_EXCHANGE] = exchange
         try:
-            return await call(Request(exchange.scope, _limited(exchange, limit)))
+            return await call(_Request(exchange, limit))
         except ClientDisconnect:
             raise ClientLeftError from None
 
@@ -85,6 +85,19 @@ def _limited(exchange: Exchange, limit: int) -> Receive:
         return message
 
     return read
+
+
+class _Request(Request):
+    """Starlette's request; a body that nobody streams is read without its generators."""
+
+    def __init__(self, exchange: Exchange, limit: int) -> None:
+        super().__init__(exchange.scope, _limited(exchange, limit))
+        self._read = partial(exchange.body, limit)
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body") and not self._stream_consumed:
+            self._body = await self._read()
+        return await super().body()
 
 
 class _Whole(Response):
