@@ -11,23 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from sandyard.backends import conformance_agent
-from sandyard.domain.errors import BackendError, PortClosed, SandboxGone, StartFailed
-from sandyard.domain.specs import AGENT_PORT, Exited, Mount, SandboxSpec
-from sandyard.ports import Backend, Dialer, Meters, Snapshots, Supervision
+from sandyard.backends.conformance_subject import AGENT, Subject
+from sandyard.domain.errors import BackendError, BackendUnavailable, NotSupported, PortClosed, SandboxGone, StartFailed
+from sandyard.domain.specs import AGENT_PORT, GUEST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from sandyard.domain.specs import Exited, SandboxSpec
+
+__all__ = ["AGENT", "CASES", "Case", "Subject", "run_case"]
+
 CASE_SECONDS = 60.0
 MANY = 20
 
-AGENT = Path(conformance_agent.__file__).read_text(encoding="utf-8")
 RAISES = "raise RuntimeError('no such model')\n"
 EXITS = "import sys\nsys.exit(7)\n"
 SILENT = """
@@ -37,76 +38,6 @@ async def app(scope, receive, send):
 if __name__ == "__main__":
     time.sleep(3600)
 """
-
-
-class Whole(Backend, Supervision, Dialer, Snapshots, Meters, Protocol):
-    """What a back end's object is: all five ports."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A back end under proof.
-
-    `command` makes the argument vector that runs a script in `/app`; `directory` is an empty one for agents; `gaps` are names
-    out of: "output" (what agents print is not kept), "own_environment" (`spec.env` is not applied).
-    """
-
-    backend: Whole
-    directory: Path
-    command: Callable[[str], tuple[str, ...]]
-    gaps: frozenset[str] = frozenset()
-
-    def spec(
-        self, sandbox_id: str = "c0", source: str = AGENT, *, ready_port: int | None = AGENT_PORT, ready_timeout: float = 30.0
-    ) -> SandboxSpec:
-        """Return the spec of a sandbox that runs `source`."""
-        app = self.directory / sandbox_id
-        app.mkdir()
-        (app / "agent.py").write_text(source, encoding="utf-8")
-        return SandboxSpec(
-            sandbox_id=sandbox_id,
-            command=self.command("agent.py"),
-            cwd="/app",
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PORT": str(AGENT_PORT), "FLAVOUR": sandbox_id},
-            mounts=(Mount(app, "/app", "overlay"),),
-            ready_port=ready_port,
-            ready_timeout=ready_timeout,
-            ends_at=time.time() + 600,
-        )
-
-    async def start(self, sandbox_id: str = "c0") -> str:
-        """Start the suite's agent."""
-        started = await self.backend.start(self.spec(sandbox_id))
-        assert started.sandbox_id == sandbox_id
-        return sandbox_id
-
-    async def ask(self, sandbox_id: str, path: str = "/") -> str:
-        """Return what the agent answers."""
-        head, _, body = (await self.exchange(sandbox_id, path)).partition(b"\r\n\r\n")
-        assert b" 200 " in head.splitlines()[0] + b" ", head
-        return body.decode()
-
-    async def exchange(self, sandbox_id: str, path: str) -> bytes:
-        """Send a request; return every byte until the connection ends, also where it ends too early."""
-        connection = await self.backend.connect(sandbox_id, AGENT_PORT)
-        reader, writer = await asyncio.open_connection(sock=connection)
-        try:
-            writer.write(f"GET {path} HTTP/1.0\r\nhost: agent\r\n\r\n".encode())
-            return await reader.read()
-        except ConnectionError:
-            return b""
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def give(self, sandbox_id: str, seconds: float) -> None:
-        """Let a sandbox end `seconds` from now."""
-        await self.backend.extend(sandbox_id, time.time() + seconds)
-
-    async def living(self) -> dict[str, bool]:
-        """Return the ids that live, each with whether it is frozen."""
-        return {found.sandbox_id: found.frozen for found in await self.backend.list()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +270,60 @@ async def output_is_read_from_an_offset(subject: Subject) -> None:
 async def each_sandbox_has_its_own_environment(subject: Subject) -> None:
     for sandbox in (await subject.start("c1"), await subject.start("c2")):
         assert await subject.ask(sandbox, "/env/FLAVOUR") == sandbox
+
+
+@_case()
+async def without_a_command_it_lives_until_it_is_stopped(subject: Subject) -> None:
+    await subject.backend.start(replace(subject.spec(), command=()))
+    assert await subject.living() == {"c0": False}
+    await subject.backend.freeze("c0")
+    assert await subject.living() == {"c0": True}
+    await subject.backend.thaw("c0")
+    await subject.backend.stop("c0")
+    assert await subject.living() == {}
+
+
+@_case(needs="guest")
+async def without_a_command_its_guest_listens(subject: Subject) -> None:
+    await subject.backend.start(replace(subject.spec(), command=()))
+    (await subject.backend.connect("c0", GUEST_PORT)).close()
+
+
+@_case(needs="files")
+async def a_saved_sandbox_is_started_again(subject: Subject) -> None:
+    await subject.start("c1")
+    state = subject.directory / "state"
+    saved = await subject.backend.save("c1", state)
+    assert not saved.memory
+    assert await subject.ask("c1") == "hello"
+    await subject.backend.stop("c1")
+    await subject.backend.start(replace(subject.spec("c2"), restore=state))
+    assert await subject.ask("c2") == "hello"
+    await _refused(subject.backend.save("c2", state), BackendUnavailable)
+    await _refused(subject.backend.save("c1", subject.directory / "other"), SandboxGone)
+
+
+@_case()
+async def what_cannot_be_saved_or_measured_is_refused(subject: Subject) -> None:
+    await subject.start("c1")
+    if "files" in subject.gaps:
+        await _refused(subject.backend.save("c1", subject.directory / "state"), NotSupported)
+        await _refused(subject.backend.start(replace(subject.spec("c2"), restore=subject.directory)), NotSupported)
+    else:
+        await _refused(subject.backend.start(replace(subject.spec("c2"), restore=subject.directory)), BackendUnavailable)
+    if "usage" in subject.gaps:
+        await _refused(subject.backend.usage("c1"), NotSupported)
+
+
+@_case(needs="usage")
+async def usage_is_within_its_limits(subject: Subject) -> None:
+    spec = subject.spec()
+    await subject.backend.start(spec)
+    usage = await subject.backend.usage("c0")
+    assert usage.cpu_seconds > 0
+    assert 0 < usage.memory_bytes <= usage.memory_limit_bytes == spec.limits.memory_bytes
+    assert 0 <= usage.disk_bytes <= usage.disk_limit_bytes <= spec.limits.disk_bytes
+    await _refused(subject.backend.usage("unknown"), SandboxGone)
 
 
 async def _refused(verb: Awaitable[object], expected: type[BackendError]) -> None:

@@ -36,8 +36,12 @@ class Merge:
     """The name of the attribute by which overlayfs marks a directory that hides what lies below."""
     link: bool = False
     marks: bool = True
+    below: tuple[int, ...] = ()
+    """What the layer will lie on, as open directories: a whiteout of what is not there would be seen as a file."""
     _links: dict[int, str] = field(default_factory=dict[int, str])
     _path: list[str] = field(default_factory=list[str])
+    _hidden: list[bool] = field(default_factory=lambda: [False])
+    """For each directory on the way: whether an opaque one hides what lies below."""
     _root: int = -1
 
     def run(self, source: int, target: int) -> None:
@@ -59,6 +63,7 @@ class Merge:
                     self._path.append(name)
                     here = _replace(here, os.open(name, _DIRECTORY, dir_fd=here))
                     there = _replace(there, os.open(name, _DIRECTORY, dir_fd=there))
+                    self._hidden.append(self._hidden[-1] or _attribute(there, self.opaque) == b"y")
                     pending.append(_names(here))
                     above.append((os.fstat(here), os.fstat(there)))
                     continue
@@ -68,6 +73,7 @@ class Merge:
                 if not pending:
                     return
                 self._path.pop()
+                self._hidden.pop()
                 here = _replace(here, _parent(here, above[-1][0]))
                 there = _replace(there, _parent(there, above[-1][1]))
         finally:
@@ -82,7 +88,7 @@ class Merge:
             return True
         remove(target, name)
         if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-            if self.marks:
+            if self.marks and self._is_below(name):
                 os.mknod(name, stat.S_IFCHR, 0, dir_fd=target)
         elif _kept(found.st_mode) and not (self.link and _linked(name, source, target)):
             self._copy(name, source, target, found)
@@ -127,6 +133,10 @@ class Merge:
         if not stat.S_ISLNK(found.st_mode):
             os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target)
         os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+
+    def _is_below(self, name: str) -> bool:
+        path = "/".join([*self._path, name])
+        return not self._hidden[-1] and len(path) < _PATH_LIMIT and any(_exists(path, directory) for directory in self.below)
 
     def _linked_again(self, name: str, target: int, inode: int) -> bool:
         """Whether the file has been copied under another name, and could be linked to that."""
@@ -233,6 +243,14 @@ def _unlink_files(directory: int) -> list[str]:
             else:
                 os.unlink(entry.name, dir_fd=directory)
     return names
+
+
+def _exists(path: str, directory: int) -> bool:
+    try:
+        os.stat(path, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 def _names(directory: int) -> list[str]:

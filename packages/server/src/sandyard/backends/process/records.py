@@ -48,6 +48,8 @@ class Record:
     """Those of them that are the server's again when no sandbox uses them any more."""
     system: Literal["fixed", "writable"] = "fixed"
     image: str | None = None
+    bases: dict[str, list[str]] = field(default_factory=dict[str, "list[str]"])
+    """For each part that lies on something: the names of the trees, but for those that were saved."""
     restored: str | None = None
     """The saved state that it started with."""
     saving: bool = False
@@ -85,6 +87,7 @@ def begun(request: Mapping[str, Any], uid: int | None, ids: int) -> Record:
         give_back=tuple(tree["source"] for tree in shares if not tree["shared"]),
         system=planned["system"],
         image=planned["image"],
+        bases={part["name"]: [name for name in part["lower"] if not name.endswith(".saved")] for part in planned["parts"]},
         restored=planned["restored"],
         policy=request["policy"],
     )

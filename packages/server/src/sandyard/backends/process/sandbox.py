@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sandkit.guest import output
 from sandyard.domain.specs import PROXY_PORT, Limits
 
-from . import achieved, descriptors, launcher, measuring, processes, records
+from . import achieved, descriptors, launcher, layers, measuring, processes, records
 from .lines import LINE_LIMIT, Lines
 from .protocol import memory_file
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .loop import Loop
     from .volumes import Volumes
 
+SAVING = "saving"
+"""The place, in a sandbox's directory, of a save under way."""
 _KILL_PATIENCE = 5.0
 _DYING = 0.1
 """Seconds within which the pidfd tells of a death because of which something in /proc is out of reach."""
@@ -155,6 +157,7 @@ class Sandbox:
             self._first = processes.opened(record.first, record.first_started)
             if self._first is not None:
                 self._hold(record.first)
+                self._forget_save()
         elif self._outer is not None:
             processes.kill_with_children(record.outer, self._outer)  # half started: nobody waits for it any more
         self._end_if_over()
@@ -282,6 +285,14 @@ class Sandbox:
             self.record = self.record.evolve(saving=False)
             self.thaw()
             self.record.write(self.directory)
+
+    def _forget_save(self) -> None:
+        """Undo a save in which an earlier keeper died; who carried it out died with that."""
+        if (self.directory / SAVING).exists():
+            _, pidfd = processes.fork(lambda: layers.remove(None, str(self.directory / SAVING)))
+            os.close(pidfd)
+        with contextlib.suppress(OSError):  # it is just dying: its end will be told
+            self.move_on()
 
     def usage(self) -> dict[str, Any]:
         """Return the fields of `domain.specs.Usage`.

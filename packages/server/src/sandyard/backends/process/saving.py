@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import layers, processes, saved, syscalls, uids
-from .staging import SPACE, UPPER, WHOLE, opaque_attribute
+from .sandbox import SAVING
+from .staging import SPACE, STAGE, UPPER, WHOLE, opaque_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .records import Record
     from .sandbox import Sandbox
 
-PLACE = "saving"
 _RESULT_SIZE = 16 * 1024
 _USER_ID = 1000
 _NOBODY = 65534
@@ -69,7 +69,7 @@ class Saving:
             return
         lines = [line for line in text.splitlines() if line.strip()]
         reason = lines[-1].strip() if lines else "it was cut short"
-        _, pidfd = processes.fork(lambda: discard(self._directory))
+        _, pidfd = processes.fork(lambda: layers.remove(None, str(self._directory / SAVING)))
         self._loop.watch(pidfd, lambda: self._on_discarded(pidfd, reason))
 
     def _on_discarded(self, pidfd: int, reason: str) -> None:
@@ -84,15 +84,6 @@ class Saving:
             hear(result)
 
 
-def discard(directory: Path) -> None:
-    """Remove what a save that was cut short left in a sandbox's directory."""
-    parent = os.open(directory, _DIRECTORY)
-    try:
-        layers.remove(parent, PLACE)
-    finally:
-        os.close(parent)
-
-
 @dataclass(frozen=True, slots=True)
 class _Job:
     record: Record
@@ -104,7 +95,7 @@ class _Job:
 def _save(job: _Job, result: int) -> None:
     """Write the state and say how large it is. Runs in the child."""
     syscalls.die_with_parent(signal.SIGKILL)
-    place = job.directory / PLACE
+    place = job.directory / SAVING
     if job.directory.stat().st_dev != job.into.parent.stat().st_dev:
         raise OSError(errno.EXDEV, "it must lie on the file system of the data directory")
     place.mkdir(mode=0o700)
@@ -122,6 +113,7 @@ def _write_parts(record: Record, host: Host, place: Path) -> saved.State:
     before = saved.read(Path(record.restored)) if record.restored is not None else None
     parts: list[str] = []
     whole: list[str] = list(before.whole) if before is not None else []
+    opaque = opaque_attribute(user_namespace=host.user_namespace)
     size = 0
     for name in sorted(os.listdir(space)):  # noqa: PTH208 (it is a descriptor)
         upper = _open_below(space, name, UPPER)
@@ -130,9 +122,11 @@ def _write_parts(record: Record, host: Host, place: Path) -> saved.State:
         (place / name).mkdir(mode=0o700)
         target = os.open(place / name, _DIRECTORY)
         is_whole = _open_below(space, name, WHOLE) is not None
+        below = () if is_whole else _bases(record, name)
         if before is not None and name in before.parts and not is_whole:
-            _merge(os.open(Path(record.restored or "", name), _DIRECTORY), target, _kept(host), host, link=True)
-        _merge(upper, target, _inside(record, host), host, link=False)
+            merge = layers.Merge(owner=_kept(host), opaque=opaque, link=True, below=below)
+            _run(merge, os.open(Path(record.restored or "", name), _DIRECTORY), target)
+        _run(layers.Merge(owner=_inside(record, host), opaque=opaque, below=below), upper, target)
         size += layers.size(target)
         parts.append(name)
         if is_whole and name not in whole:
@@ -148,9 +142,14 @@ def _write_parts(record: Record, host: Host, place: Path) -> saved.State:
     )
 
 
-def _merge(source: int, target: int, owner: Callable[[int], int] | None, host: Host, *, link: bool) -> None:
-    layers.Merge(owner=owner, opaque=opaque_attribute(user_namespace=host.user_namespace), link=link).run(source, target)
+def _run(merge: layers.Merge, source: int, target: int) -> None:
+    merge.run(source, target)
     os.close(source)
+
+
+def _bases(record: Record, name: str) -> tuple[int, ...]:
+    """Return what a part lies on, for as long as the child lives."""
+    return tuple(os.open(f"/proc/{record.outer}/root{STAGE}/{base}", _DIRECTORY) for base in record.bases.get(name, ()))
 
 
 def _kept(host: Host) -> Callable[[int], int] | None:
