@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from sandkit.wire.errors import BUILD_NOT_FOUND, CONFLICT, TEMPLATE_NOT_FOUND, TEMPLATE_NOT_READY, ApiError
-from sandyard.domain.templates import BUILTIN_OWNER, DEFAULT_TAG, STEPS_TAG, Build, BuildState, Tag, Template
+from sandyard.domain.templates import BUILTIN_OWNER, DEFAULT_TAG, STEPS_TAG, Build, BuildKind, BuildState, Tag, Template
 from sandyard.services import references, trees
 from sandyard.services.lifecycle import LIVING
 from sandyard.services.specs import build_dir
@@ -191,6 +191,9 @@ class Templates:
         for build in await self._store.builds.list(states=[BuildState.BUILDING]):
             if build.template_id == template.id or (build.recipe is not None and build.recipe.from_build in ids):
                 raise ApiError(CONFLICT, f"A build of, or from, {template.name!r} is under way; wait for its end")
+        for build in await self._store.builds.list(states=[BuildState.DEPLOYED]):
+            if build.kind is BuildKind.SNAPSHOT and build.recipe is not None and build.recipe.from_build in ids and build.id not in ids:
+                raise ApiError(CONFLICT, f"Snapshots run the package of {template.name!r}; delete them first (GET /snapshots)")
 
     async def _has_others(self, template_id: str, builds: Sequence[Build]) -> bool:
         ids = {build.id for build in builds}
