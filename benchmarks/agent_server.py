@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import statistics
 import sys
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from harness import Subject, bytes_until_close, free_port, interleave, post, requests_per_second, served, table
+from harness import Subject, bytes_until_close, cpu_seconds, free_port, interleave, post, requests_per_second, served, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -39,32 +40,44 @@ def main() -> None:
     if len(kinds) < len(KINDS):
         print("bedrock-agentcore is not installed and is left out\n")
     subjects = measured(kinds, "json", partial(_json_figure, seconds=told.seconds), told.rounds)
-    print(table(f"small JSON, {CONNECTIONS} connections", "requests/s", subjects, subjects[0]))
+    print(table(f"small JSON, {CONNECTIONS} connections", "requests/s", subjects, subjects[0]), costs(subjects), sep="\n")
     subjects = measured(kinds, "stream", _stream_figure, told.rounds)
-    print(table(f"server-sent events, {CHUNKS:,} chunks a stream", "chunks/s", subjects, subjects[0]))
+    print(table(f"server-sent events, {CHUNKS:,} chunks a stream", "chunks/s", subjects, subjects[0]), costs(subjects), sep="\n")
 
 
 def measured(kinds: list[str], mode: str, figure: Callable[[Subject], float], rounds: int) -> list[Subject]:
     with ExitStack() as stack:
         subjects = [Subject(kind, free_port()) for kind in kinds]
         for subject in subjects:
-            stack.enter_context(served([__file__, "--serve", subject.name, mode, str(subject.port)], subject.port))
+            subject.pid = stack.enter_context(served([__file__, "--serve", subject.name, mode, str(subject.port)], subject.port))
         interleave(subjects, figure, rounds)
     return subjects
 
 
 def _json_figure(subject: Subject, seconds: float) -> float:
-    return requests_per_second(subject.port, post("/invocations", QUESTION), CONNECTIONS, seconds)
+    before = cpu_seconds(subject.pid)
+    rate = requests_per_second(subject.port, post("/invocations", QUESTION), CONNECTIONS, seconds)
+    subject.costs.append((cpu_seconds(subject.pid) - before) / (rate * seconds) * 1e6)
+    return rate
 
 
 def _stream_figure(subject: Subject) -> float:
     total = 0.0
+    before = cpu_seconds(subject.pid)
     for _ in range(STREAMS):
         seconds, reply = bytes_until_close(subject.port, post("/invocations", QUESTION))
         if reply.count(b"data: ") != CHUNKS:
             raise RuntimeError(f"{subject.name} sent {reply.count(b'data: ')} chunks")
         total += seconds
+    subject.costs.append((cpu_seconds(subject.pid) - before) / (CHUNKS * STREAMS) * 1e6)
     return CHUNKS * STREAMS / total
+
+
+def costs(subjects: list[Subject]) -> str:
+    """Return a line with the server's CPU time for one request or chunk, and what the first subject's is of it."""
+    medians = {subject.name: statistics.median(subject.costs) for subject in subjects}
+    base = medians[subjects[0].name]
+    return "CPU time: " + ", ".join(f"{name} {cost:.2f} us ({base / cost:.2f})" for name, cost in medians.items()) + "\n"
 
 
 def serve(kind: str, mode: str, port: int) -> None:

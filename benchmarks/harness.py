@@ -6,6 +6,7 @@ Ratios travel between machines, absolutes do not; rounds of all subjects are int
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import uvloop
@@ -30,6 +32,9 @@ class Subject:
     name: str
     port: int
     rounds: list[float] = field(default_factory=list[float])
+    pid: int = 0
+    costs: list[float] = field(default_factory=list[float])
+    """Microseconds of the server's CPU time for one unit, of each round: where neighbours are noisy they say more than rates."""
 
     @property
     def median(self) -> float:
@@ -45,8 +50,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(arguments: Sequence[str], port: int) -> Generator[None]:
-    """Run a Python program that listens on `port` of the loopback, until the block ends.
+def served(arguments: Sequence[str], port: int) -> Generator[int]:
+    """Run a Python program that listens on `port` of the loopback, until the block ends; give its process id.
 
     Raises:
         TimeoutError: it does not listen within `START_SECONDS`.
@@ -54,7 +59,7 @@ def served(arguments: Sequence[str], port: int) -> Generator[None]:
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _await_port(process, port)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
@@ -142,6 +147,12 @@ class _Caller(asyncio.Protocol):
             return 0
         head = self._reply[:end].lower()
         return end + 4 + int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used so far (Linux)."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def bytes_until_close(port: int, request: bytes) -> tuple[float, bytes]:
