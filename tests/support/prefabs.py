@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def function(name: str, parameters: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
     """Describe a function: `parameters` are names and types, all required; `more` goes in as it is."""
     described = [{"name": key, "type": kind, "description": key, "required": True} for key, kind in (parameters or {}).items()]
-    return {"name": name, "description": name, "parameters": described, "returns": {"type": "object", "properties": {}}} | more
+    found: dict[str, Any] = {"name": name, "description": name, "parameters": described, "returns": {"type": "object"}}
+    return found | more
 
 
 def manifest(prefab_id: str, *functions: dict[str, Any], version: str = "1.0.0", **more: Any) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _call(
         value = asyncio.run(value)
     if params["streaming"]:
         _stream(connection, _events(value), limits["event_bytes"])
-        value = {}
+        value = None
     elif not isinstance(value, dict):
         raise FailedError("OUTPUT_INVALID", f"The function must return a dict, not {type(value).__name__}")
     try:
@@ -78,7 +78,7 @@ def _call(
     except outputs.TooMuchError as error:
         raise FailedError("RESOURCE_EXCEEDED", str(error)) from None
     files = [{"key": file.key, "name": file.path, "size": file.size} for file in found]
-    result = {"output": value, "files": files, "warnings": warnings}
+    result: dict[str, Any] = {"output": value or {}, "files": files, "warnings": warnings}
     return _packed({"jsonrpc": "2.0", "id": 1, "result": result}, limits["output_bytes"], "OUTPUT"), found
 
 
@@ -95,7 +95,9 @@ def _packed(message: dict[str, Any], most: int, what: str) -> bytes:
 def _stream(connection: socket.socket, events: Iterator[Any], most: int) -> None:
     """Send each event as it comes; the first `done` or `error` is the last one that counts."""
     for value in events:
-        event: dict[str, Any] = value if isinstance(value, dict) else {"type": "content", "data": value}
+        event: dict[str, Any] = {"type": "content", "data": value}
+        if isinstance(value, dict):
+            event = value  # pyright: ignore[reportUnknownVariableType] (a user's dict; `typing.cast` would import typing in every call)
         connection.sendall(_packed({"jsonrpc": "2.0", "method": "event", "params": event}, most, "EVENT"))
         if event.get("type") in _FINAL:
             return

@@ -114,12 +114,13 @@ class Refusal(Exception):  # noqa: N818 (read as a sentence: the refusal of a re
     @classmethod
     def from_reply(cls, status: int, body: object) -> Refusal:
         """Read an HTTP answer of status 400 or more; `body` is the decoded JSON, or whatever text there was."""
-        detail = cast("dict[str, Any]", body).get("detail") if isinstance(body, dict) else None
+        detail: object = cast("dict[str, Any]", body).get("detail") if isinstance(body, dict) else None
         if isinstance(detail, dict):
             fields = dict(cast("dict[str, Any]", detail))
             code, message = str(fields.pop("error_code", _by_status(status))), str(fields.pop("message", f"HTTP {status}"))
             return cls(code, message, **{str(name): value for name, value in fields.items() if name not in ("code", "message", "self")})
-        text = str(detail if detail is not None else body or "").strip()[:2000]
+        said: object = detail or cast("object", body) or ""
+        text = str(said).strip()[:2000]
         return cls(_by_status(status), text or f"HTTP {status}")
 
 

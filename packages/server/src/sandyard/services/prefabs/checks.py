@@ -56,9 +56,9 @@ def requirements(directory: Path) -> tuple[str, ...]:
         Refusal: PACKAGE_INVALID; a line is no requirement.
     """
     metadata = _wheel_metadata(directory)
-    lines = metadata.get_all("Requires-Dist", []) if metadata is not None else _project(directory).get("dependencies", [])
+    lines: Any = metadata.get_all("Requires-Dist", []) if metadata is not None else _project(directory).get("dependencies", [])
     kept: list[str] = []
-    for line in lines if isinstance(lines, list) else []:
+    for line in cast("list[Any]", lines) if isinstance(lines, list) else []:
         try:
             requirement = Requirement(str(line))
         except InvalidRequirement as error:

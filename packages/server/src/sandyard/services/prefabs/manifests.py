@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +20,7 @@ from sandyard.domain.prefabs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FILE_NAME = "prefab-manifest.json"
 RESERVED_SECRETS = re.compile(
@@ -248,7 +247,7 @@ def _returns(value: object, at: str, notes: _Notes) -> dict[str, Any]:
     if properties:
         quiet = _Notes()  # what a function returns is told to readers, and refused to nobody
         schema["properties"] = {
-            name: _schema(below, "", quiet) if isinstance(below, Mapping) else {}
+            name: _schema(cast("dict[str, Any]", below), "", quiet) if isinstance(below, dict) else {}
             for name, below in _mapping(properties, f"{at}/properties", notes).items()
         }
     if "description" in item:

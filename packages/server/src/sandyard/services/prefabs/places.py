@@ -20,7 +20,7 @@ REQUIREMENTS = "requirements.txt"
 """In a version's directory: what its package needs, a line each."""
 START_SECONDS = 60.0
 """How long the import of a prefab's module may take."""
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"), "1")
+_ONE_THREAD: dict[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"), "1")
 """Number libraries start threads when they are imported, and a fork has none of them."""
 
 

@@ -67,7 +67,7 @@ async def prefab_openapi(prefab_id: str, version: str, caller: CallerNow, parts:
 async def call_function(prefab_id: str, version: str, function: str, request: Request, caller: CallerNow, parts: PartsNow) -> Response:
     """Call one function: the body is its `inputs` (`{"parameters": {…}, "files": {…}}`), the answer as of `/v1/run`."""
     raw = await bodies.read_body(request, limit=bodies.JSON_LIMIT, media=bodies.JSON_MEDIA)
-    body = bodies.parse_json(raw) if raw.strip() else {}
+    body: Any = bodies.parse_json(raw) if raw.strip() else None
     parameters, files = read_inputs(body, "")
     call = Call(prefab_id=prefab_id, version=version, function=function, parameters=parameters, files=files)
     wish = read_wish(request.headers, None, request.url.path.encode() + b"\n" + raw)

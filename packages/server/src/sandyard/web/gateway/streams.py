@@ -98,7 +98,7 @@ class AwaitedJson(Response):
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         line = Line(send)
-        response: Response | None = None
+        response = Response()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._wait, line)
             response = await self._work()
