@@ -27,7 +27,8 @@ LIMITS = Limits(memory_bytes=512 << 20, disk_bytes=300 << 20, processes=64)
 
 
 def spec(made: Rig, name: str, **changes: Any) -> SandboxSpec:
-    return made.spec(name, **{"system": "writable", "limits": LIMITS, **changes})
+    fields: dict[str, Any] = {"system": "writable", "limits": LIMITS, **changes}
+    return made.spec(name, **fields)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ result = {
     'gone': [os.path.exists('/etc/inputrc'), os.listdir('/etc/terminfo')],
 }
 """
-EXPECTED = {
+EXPECTED: dict[str, Any] = {
     "text": "kept",
     "mode": 0o640,
     "links": 2,

@@ -18,7 +18,7 @@ from sandyard.backends.ends import Ends
 from sandyard.domain.errors import BackendUnavailable, SandboxGone, StartFailed
 from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
 
-from . import bytecode, client, dialing, plan, protocol, records, requests, sentences, skeleton
+from . import bytecode, client, dialing, interpreter, plan, protocol, records, requests, sentences, skeleton
 from .outputs import Outputs
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class ProcessBackend:
         """Have the keeper start it; return when its first process exists, with the listener of its way out unless it has ended since."""
         keeper = await self._present()
         directory = self._output_path(spec.sandbox_id).parent
-        ground = plan.Ground(base=await self._base(spec), has_root=keeper.has_root)
+        ground = await asyncio.to_thread(self._ground, spec, has_root=keeper.has_root)
         fields, config = requests.start(spec, self._isolation, directory, ground, limits_inside=keeper.limits_inside)
         file = protocol.memory_file("config", config)
         try:
@@ -224,11 +224,13 @@ class ProcessBackend:
             os.close(file)
         return requests.isolation(reply["isolation"]), next(iter(fds), None)
 
-    async def _base(self, spec: SandboxSpec) -> Path | None:
-        """Return the host's system for those who may change it."""
-        if spec.system == "fixed" or spec.root is not None:
-            return None
-        return await asyncio.to_thread(skeleton.make, self._data_dir)
+    def _ground(self, spec: SandboxSpec, *, has_root: bool) -> plan.Ground:
+        """Return what the spec's system wants of this machine."""
+        if self._isolation == "none" or (spec.root is None and spec.system == "fixed"):
+            return plan.Ground()
+        if spec.root is not None:
+            return plan.Ground(has_root=has_root, interpreter=interpreter.make(self._data_dir))
+        return plan.Ground(has_root=has_root, base=skeleton.make(self._data_dir))
 
     async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
         assert known.heard is not None

@@ -15,12 +15,15 @@ import sandkit
 from sandyard.domain.errors import BackendUnavailable
 
 from . import saved, system
+from .interpreter import PLACE
 from .system import HOME, STAGE, USER_ID, Part, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sandyard.domain.specs import Mount, SandboxSpec
+
+    from .interpreter import Interpreter
 
 KIT = "/opt/sandyard/sandkit"
 
@@ -40,6 +43,8 @@ class Ground:
 
     base: Path | None = None
     has_root: bool = False
+    interpreter: Interpreter | None = None
+    """The one for images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +81,9 @@ def full(spec: SandboxSpec, ground: Ground) -> Plan:
         BackendUnavailable: what is to be restored is no state of such a sandbox.
     """
     has_root = ground.has_root and spec.system == "writable"
-    interpreter, python_trees = _interpreter()
-    chosen = _system(spec, ground.base, tuple(tree.source for tree in python_trees), has_root=has_root)
+    interpreter, pythons = _interpreter() if ground.interpreter is None else _own_interpreter(ground.interpreter)
+    places = (*pythons, KIT, HOME, "/proc", "/dev", "/tmp", *(mount.target for mount in spec.mounts))  # noqa: S108 (the sandbox's)
+    chosen = _system(spec, ground.base, places, has_root=has_root)
     state = _state(spec)
     bwrap, bubblewrap_trees = _bubblewrap()
     kit = Tree(source=str(Path(sandkit.__file__).resolve().parent), name="kit")
@@ -89,7 +95,7 @@ def full(spec: SandboxSpec, ground: Ground) -> Plan:
         *chosen.words,
         *("--proc", "/proc", "--dev", "/dev"),
         *_writable(),
-        *(word for tree in python_trees for word in ("--ro-bind", f"{STAGE}/{tree.name}", tree.source)),
+        *(word for place, tree in pythons.items() for word in ("--ro-bind", f"{STAGE}/{tree.name}", place)),
         *("--ro-bind", f"{STAGE}/{kit.name}", KIT),
         *(word for mount in spec.mounts for word in _bind(mount)),
         *(*chosen.last, "--chdir", "/", "--"),
@@ -98,7 +104,7 @@ def full(spec: SandboxSpec, ground: Ground) -> Plan:
     return Plan(
         program=bwrap,
         argv=("bwrap", *argv),
-        trees=(*bubblewrap_trees, *python_trees, kit, *chosen.trees, *mounts, *restored),
+        trees=(*bubblewrap_trees, *pythons.values(), kit, *chosen.trees, *mounts, *restored),
         parts=parts,
         files=chosen.files,
         space=spec.limits.disk_bytes,
@@ -149,13 +155,13 @@ def _relocated(path: str, places: dict[str, str]) -> str:
     return path
 
 
-def _system(spec: SandboxSpec, base: Path | None, prefixes: tuple[str, ...], *, has_root: bool) -> system.System:
+def _system(spec: SandboxSpec, base: Path | None, places: tuple[str, ...], *, has_root: bool) -> system.System:
     if spec.root is not None:
-        return system.image(spec.sandbox_id, spec.root, prefixes, has_root=has_root, changeable=spec.system == "writable")
+        return system.image(spec.sandbox_id, spec.root, places, has_root=has_root, changeable=spec.system == "writable")
     if spec.system == "fixed":
         return system.fixed(spec.sandbox_id)
     assert base is not None
-    return system.writable(spec.sandbox_id, base, prefixes, has_root=has_root)
+    return system.writable(spec.sandbox_id, base, places, has_root=has_root)
 
 
 def _state(spec: SandboxSpec) -> saved.State | None:
@@ -220,12 +226,18 @@ def _bubblewrap() -> tuple[str, tuple[Tree, ...]]:
     return f"{STAGE}/{package.name}/{path.relative_to(package)}", tuple(Tree(source=str(each), name=each.name) for each in found)
 
 
-def _interpreter() -> tuple[str, tuple[Tree, ...]]:
+def _own_interpreter(found: Interpreter) -> tuple[str, dict[str, Tree]]:
+    """Return the interpreter that needs nothing of an image, and what is mounted where for it."""
+    trees = {PLACE: Tree(source=str(found.tree), name="python"), found.library_place: Tree(source=str(found.library), name="library")}
+    return found.executable, trees
+
+
+def _interpreter() -> tuple[str, dict[str, Tree]]:
     """Return the base interpreter, and its installation unless that is the system's: mounted at its own path."""
     executable = os.path.realpath(sys.executable)
     prefixes = {sys.base_prefix, os.path.realpath(sys.base_prefix)}
     outside = sorted(prefix for prefix in prefixes if not Path(prefix).is_relative_to("/usr"))
-    return executable, tuple(Tree(source=prefix, name=f"python{number}") for number, prefix in enumerate(outside))
+    return executable, {prefix: Tree(source=prefix, name=f"python{number}") for number, prefix in enumerate(outside)}
 
 
 def _isolation(sandbox_id: str, *, has_root: bool) -> Iterator[str]:

@@ -97,26 +97,26 @@ def _fixed(files: dict[str, str]) -> Iterator[str]:
     yield from ("--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp")  # noqa: S108 (the sandbox's)
 
 
-def writable(hostname: str, base: Path, prefixes: tuple[str, ...], *, has_root: bool) -> System:
-    """Return the host's system copy-on-write: `base` is `skeleton.make`'s; the way to `prefixes` is open to everybody."""
+def writable(hostname: str, base: Path, places: tuple[str, ...], *, has_root: bool) -> System:
+    """Return the host's system copy-on-write: `base` is `skeleton.make`'s; at `places` something will be mounted."""
     ids: Ids = "own" if has_root else "server"
-    places = [("usr", "/usr"), *((path.name, str(path)) for path in skeleton.root_directories())]
+    shown = [("usr", "/usr"), *((path.name, str(path)) for path in skeleton.root_directories())]
     if Path(DPKG).is_dir():
-        places.append(("dpkg", DPKG))
+        shown.append(("dpkg", DPKG))
     trees = [Tree(source=str(base), name="system.base", ids=ids)]
-    trees += [Tree(source=place, name=f"{name}.base", ids=ids) for name, place in places]
+    trees += [Tree(source=place, name=f"{name}.base", ids=ids) for name, place in shown]
     parts = [_root_part(("system.box", "system.base"))]
     parts += [
-        Part(name=name, lower=(f"{name}.base",), large=True, open=_OPEN if name == "usr" and not has_root else ()) for name, _ in places
+        Part(name=name, lower=(f"{name}.base",), large=True, open=_OPEN if name == "usr" and not has_root else ()) for name, _ in shown
     ]
-    words = [word for name, place in (("system", "/"), *places) for word in ("--bind", f"{STAGE}/{name}", place)]
-    return System(words=tuple(words), last=(), trees=tuple(trees), parts=tuple(parts), files=_box(hostname, prefixes))
+    words = [word for name, place in (("system", "/"), *shown) for word in ("--bind", f"{STAGE}/{name}", place)]
+    return System(words=tuple(words), last=(), trees=tuple(trees), parts=tuple(parts), files=_box(hostname, places))
 
 
-def image(hostname: str, root: Path, prefixes: tuple[str, ...], *, has_root: bool, changeable: bool) -> System:
+def image(hostname: str, root: Path, places: tuple[str, ...], *, has_root: bool, changeable: bool) -> System:
     """Return an image's system, with `user` and the host's name added to its files."""
     passwd, group = accounts.with_user(_of_image(root, "passwd"), _of_image(root, "group"))
-    files = {**_box(hostname, prefixes), "system.box/etc/passwd": passwd, "system.box/etc/group": group}
+    files = {**_box(hostname, places), "system.box/etc/passwd": passwd, "system.box/etc/group": group}
     tree = Tree(source=str(root), name="system.base", ids="own" if has_root else "server")
     part = _root_part(("system.box", "system.base"))
     words = ("--bind", f"{STAGE}/system", "/")
@@ -127,10 +127,10 @@ def _root_part(lower: tuple[str, ...]) -> Part:
     return Part(name="system", lower=lower, owner=0)
 
 
-def _box(hostname: str, prefixes: tuple[str, ...]) -> dict[str, str]:
+def _box(hostname: str, places: tuple[str, ...]) -> dict[str, str]:
     """Return the files of the layer that is this sandbox's alone, below all that was saved; a name that ends in / is a directory."""
     files = {"system.box/etc/hosts": accounts.hosts(hostname), "system.box/etc/hostname": f"{hostname}\n"}
-    return files | {f"system.box{prefix}/": "" for prefix in prefixes}
+    return files | {f"system.box{place}/": "" for place in places}
 
 
 def _of_image(root: Path, name: str) -> str:
