@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.envd import envd
 from support.packages import write_agent
 from support.platform import Platform
 from support.prefabs import kit, publish
+from support.sandboxes import rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from support.envd import Envd, Wire
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +44,17 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Pl
     async with Platform(root / "data", *options, backend="process") as running:
         await publish(running, kit())
         yield running
+
+
+@pytest.fixture(scope="session")
+async def clients_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Envd]:
+    """A sandbox without a command of its own on the process back end: what it does is what is asked of its guest."""
+    async with rig(tmp_path_factory.mktemp("clients")) as running, envd(running) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def wire(clients_sandbox: Envd) -> AsyncGenerator[Wire]:
+    """A connection of the test's own to that sandbox's guest."""
+    async with clients_sandbox.wire() as connected:
+        yield connected

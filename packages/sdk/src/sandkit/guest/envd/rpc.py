@@ -108,7 +108,7 @@ def _basic_name(authorization: str) -> str | None:
     if scheme.lower() != "basic":
         return None
     try:
-        return binascii.a2b_base64(rest.strip()).decode().partition(":")[0] or None
+        return binascii.a2b_base64(rest.strip(), strict_mode=True).decode().partition(":")[0] or None
     except ValueError:
         raise RpcError("unauthenticated", "The Authorization header is malformed.") from None
 

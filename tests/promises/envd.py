@@ -1,0 +1,43 @@
+"""The guest's own protocol: Connect, processes, files, watching, whose identity, and what hostile clients can do to it."""
+
+_ENVD = "reference/sandbox-protocol §2"
+_ISSUE = "issue 4 §3"
+
+PROMISES = [
+    ("envd.commandless", _ISSUE, "A sandbox without a command lives until it is told to end, and is ready as soon as its guest's port is."),
+    ("envd.connect", _ENVD, "Unary, server-streaming and client-streaming calls in Connect's JSON, each error with its code and status."),
+    ("envd.frames", _ENVD, "A stream ends with an end frame, also when it fails; a message that is too large, torn or no JSON ends that call only."),
+    ("envd.deadline", _ENVD, "At a stream's deadline its process is killed and the stream ends with deadline_exceeded."),
+    ("envd.keepalive", _ENVD, "A silent stream says that it lives as often as the client asks."),
+    ("envd.keep-alive", _ENVD, "One connection carries request after request; double slashes in a path are one."),
+    ("envd.start", _ENVD, "A process' start event comes first, then its output as it comes, then how it ended."),
+    ("envd.end", _ENVD, "Exit codes and killing signals are told as envd does; children that hold the pipe do not hold the end."),
+    ("envd.environment", _ENVD, "A process gets the sandbox's environment, its user's, and the request's, in its user's home or the named directory."),
+    ("envd.outlives", _ENVD, "A process outlives the stream that started it; others follow it, also after its end."),
+    ("envd.input", _ENVD, "Standard input by call and by stream, in order, with an end; absent it is open, refused it is empty."),
+    ("envd.pty", _ENVD, "A terminal of the asked size, as the controlling one, with input, resize and hang-up."),
+    ("envd.signals", _ENVD, "Signals reach a process with what it started; one that is not there is not_found."),
+    ("envd.slow-reader", _ISSUE, "A slow reader slows the process down and nothing grows; without readers output is dropped."),
+    ("envd.gigabyte", "issue 4 §8", "A command that prints 1 GB is followed in constant memory."),
+    ("envd.many", "issue 4 §8", "64 commands at once and 200 terminals at once work."),
+    ("envd.files", _ENVD, "Files go up raw and in parts, several at once, packed or not, and down whole, packed or by range."),
+    ("envd.files-reply", _ENVD, "An upload is answered with exactly path, name and type, and metadata where some was sent."),
+    ("envd.files-whole", _ISSUE, "A broken upload leaves no new file, and a small one never touches the old."),
+    ("envd.files-errors", _ENVD, "Each mistake has envd's status: 400, 401, 404, 507 on a full disk."),
+    ("envd.files-large", "issue 4 §8", "A large upload and download stream in constant memory."),
+    ("envd.metadata", _ENVD, "Metadata is kept beside the file as user.e2b.* attributes, and replaced by the next upload."),
+    ("envd.compose", _ISSUE, "Files are joined into one, which takes its place at once."),
+    ("envd.facts", _ISSUE, "/health, /metrics and /envs answer; what is the orchestrator's is not there."),
+    ("envd.entries", _ENVD, "Entries carry type, size, mode, owner, time; a link its target and its target's type."),
+    ("envd.list", "issue 4 §8", "Directories are listed to the asked depth, 10,000 entries too, without following links."),
+    ("envd.change", _ENVD, "Directories are made, entries moved and removed, with envd's answers to what exists and what is missing."),
+    ("envd.watch", _ENVD, "Both ways of watching tell creation, writing, removal, renaming and changed modes, with the entry where asked."),
+    ("envd.watch-trees", "issue 4 §8", "A deep tree is watched, and what appears in new directories before they are watched is told."),
+    ("envd.watch-lost", _ISSUE, "Where events were lost, the watcher says so."),
+    ("envd.users", _ISSUE, "Where root is mapped, requests act as the named user, and as nobody else."),
+    ("envd.no-root", _ISSUE, "Where root is not mapped, another user is refused with a sentence."),
+    ("envd.deputy", "issue 4 §7", "A user cannot make the guest reach what the user may not: through links, names, or metadata."),
+    ("envd.hostile", "issue 4 §7", "Whatever a client sends ends no more than its own connection."),
+    ("envd.idle", _ISSUE, "An idle guest, with its HTTP side up, never wakes."),
+    ("envd.light", _ISSUE, "The HTTP side imports nothing heavy: it answers milliseconds after the first connection."),
+]
