@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 
 from sandkit.wire.base import Message
 
-ENVD_VERSION = "0.6.1"
+ENVD_VERSION = "0.6.4"  # what the guest implements: metadata (0.6.2), entries in events (0.6.3), network mounts (0.6.4)
 LONGEST_SECONDS = 86400
 
 Port = Annotated[int, Field(ge=1, le=65535)]
