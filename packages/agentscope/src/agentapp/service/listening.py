@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from ppio_sandbox.agent_runtime.runtime import listener
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from ppio_sandbox.agent_runtime.runtime.asgi import Application
     from ppio_sandbox.agent_runtime.runtime.models import RuntimeConfig
 
@@ -28,7 +31,7 @@ class Listener:
     def __init__(self, app: Application, settings: RuntimeConfig) -> None:
         self._socket = _socket(settings.host, settings.port)
         self._again = False
-        self._server = listener.Server(listener.settings(app, settings, with_websocket=False))
+        self._server = _Server(listener.settings(app, settings, with_websocket=False))
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
@@ -47,6 +50,16 @@ class Listener:
         logger.info("the platform asks for a restart")
         self._again = True
         self._server.stop()
+
+
+class _Server(listener.Server):
+    """Ends on a signal, and does not raise it again when all is done: that an app was told to end is no failure."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; the second Ctrl-C does not wait for what is being answered."""
+        del frame
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.stop()
 
 
 def _socket(host: str, port: int) -> socket.socket:

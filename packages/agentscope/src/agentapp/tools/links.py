@@ -178,7 +178,7 @@ class Link:
 
     async def _held(self) -> None:
         send, receive = anyio.create_memory_object_stream[Any]()
-        async with self._transport() as (reader, writer), anyio.create_task_group() as tasks:
+        async with send, receive, self._transport() as (reader, writer), anyio.create_task_group() as tasks:
             async with ClientSession(receive, writer, message_handler=self._hear) as session:
                 connection = _Connection(session, tasks)
                 tasks.start_soon(_passed_on, reader, send, connection)
