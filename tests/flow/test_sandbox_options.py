@@ -221,7 +221,7 @@ async def stranger(platform: Platform) -> AsyncGenerator[httpx.AsyncClient]:
         yield client
 
 
-BODIES = {"/sandboxes/{sandbox_id}/timeout": {"timeout": 5}, "/sandboxes/{sandbox_id}/network": {"denyOut": []}}
+BODIES: dict[str, dict[str, Any]] = {"/sandboxes/{sandbox_id}/timeout": {"timeout": 5}, "/sandboxes/{sandbox_id}/network": {"denyOut": []}}
 
 
 @pytest.mark.promise("sandboxes.owners")
