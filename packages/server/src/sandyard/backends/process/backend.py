@@ -18,7 +18,7 @@ from sandyard.backends.ends import Ends
 from sandyard.domain.errors import BackendUnavailable, SandboxGone, StartFailed
 from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
 
-from . import bytecode, client, dialing, interpreter, plan, protocol, records, requests, sentences, skeleton
+from . import bytecode, client, dialing, grounds, protocol, records, requests, sentences
 from .outputs import Outputs
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class ProcessBackend:
         self._known: dict[str, _Known] = {}
         self._ends = Ends()
         self._outputs = Outputs()
+        self._grounds = grounds.Grounds(data_dir, isolation)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: client.KeeperClient | None = None
         self._connected = asyncio.Event()
@@ -213,7 +214,7 @@ class ProcessBackend:
         """Have the keeper start it; return when its first process exists, with the listener of its way out unless it has ended since."""
         keeper = await self._present()
         directory = self._output_path(spec.sandbox_id).parent
-        ground = await asyncio.to_thread(self._ground, spec, has_root=keeper.has_root)
+        ground = await asyncio.to_thread(self._grounds.of, spec, has_root=keeper.has_root)
         fields, config = requests.start(spec, self._isolation, directory, ground, limits_inside=keeper.limits_inside)
         file = protocol.memory_file("config", config)
         try:
@@ -223,14 +224,6 @@ class ProcessBackend:
         finally:
             os.close(file)
         return requests.isolation(reply["isolation"]), next(iter(fds), None)
-
-    def _ground(self, spec: SandboxSpec, *, has_root: bool) -> plan.Ground:
-        """Return what the spec's system wants of this machine."""
-        if self._isolation == "none" or (spec.root is None and spec.system == "fixed"):
-            return plan.Ground()
-        if spec.root is not None:
-            return plan.Ground(has_root=has_root, interpreter=interpreter.make(self._data_dir))
-        return plan.Ground(has_root=has_root, base=skeleton.make(self._data_dir))
 
     async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
         assert known.heard is not None
