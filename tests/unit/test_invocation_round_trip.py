@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppio_sandbox.agent_runtime import AgentRuntimeApp, InvocationRequest
@@ -63,6 +63,7 @@ def answered(value: Any, body: bytes) -> tuple[Any, Reply]:
 
 
 @pytest.mark.promise("client.round-trip")
+@settings(deadline=None)
 @given(fields=REQUESTS, value=VALUES)
 def test_requests_and_results_survive_the_way_there_and_back(fields: dict[str, Any], value: Any) -> None:
     body = invocation.body_of(InvocationRequest(**fields))
@@ -104,9 +105,10 @@ MANIFESTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 
 
 @pytest.mark.promise("cli.manifest-round-trip")
+@settings(deadline=None)
 @given(MANIFESTS)
 def test_a_manifest_is_read_as_it_was_written(written: dict[str, Any]) -> None:
     manifest = AgentConfig.model_validate(written)
-    assert AgentConfig.model_validate(yaml.safe_load(yaml.safe_dump(manifest.as_dict(), allow_unicode=True))) == manifest
+    assert AgentConfig.model_validate(yaml.safe_load(yaml.safe_dump(manifest.as_dict()))) == manifest
     for section, fields in written.items():
         assert manifest.as_dict()[section].items() >= {name: value for name, value in fields.items() if name != "tags"}.items()
