@@ -64,6 +64,7 @@ class Builtins:
         self._known: dict[str, Builtin] = {}
         self._versions: dict[str, str] = {}
         self._locks = Locks()
+        self.wait_seconds = WAIT_SECONDS
 
     def get(self, name: str) -> Builtin | None:
         """Return what is shipped under a name."""
@@ -97,7 +98,7 @@ class Builtins:
         """
         async with self._locks.of(template.name):
             build = await self._current(template)
-        with anyio.move_on_after(WAIT_SECONDS):
+        with anyio.move_on_after(self.wait_seconds):
             build = await self._ended(build)
         if build.state is BuildState.DEPLOYED:
             return build

@@ -131,12 +131,12 @@ class Templates:
         await self._forget(builds)
 
     async def build(self, owner: str, reference: str, build_id: str) -> Build:
-        """Return a build of a template.
+        """Return a build of an own template.
 
         Raises:
             ApiError: `build_not_found`.
         """
-        template = await self.find(owner, references.read(reference))
+        template = await self.find_own(owner, references.read(reference))
         build = await self._store.builds.get(build_id)
         if build is None or build.template_id != template.id:
             raise ApiError(BUILD_NOT_FOUND, f"The template {template.name!r} has no build {build_id!r}")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DOCKER_HUB = "registry-1.docker.io"
 _NAME = re.compile(r"(?P<path>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)")
-_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|sha256:[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -190,7 +190,7 @@ class Registry:
                 url = urljoin(url, reply.headers.get("Location", ""))
                 reply.close()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise BuildFailed(f"The registry {urlsplit(url).netloc} cannot be reached: {error or 'it did not answer in time'}") from error
+            raise BuildFailed(f"The registry {urlsplit(url).netloc} cannot be reached: {_cause(error)}") from error
         raise BuildFailed(f"The registry {home} redirects without end")
 
     def _check(self, url: str) -> None:
@@ -244,6 +244,12 @@ class _PublicOnly(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
+
+
+def _cause(error: Exception) -> str:
+    """Return what a connection failed of, which aiohttp wraps."""
+    inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return str(inner) or "it did not answer in time"
 
 
 def _of_this_machine(index: Mapping[str, Any]) -> str:

@@ -58,9 +58,14 @@ class Stepping:
                 raise BuildFailed(f"Step {number} of {len(steps)} ({_short(step)}) failed: {failure}", step=str(number)) from failure
         return system
 
+    async def furnish(self) -> None:
+        """Give an image a /bin/bash, by which E2B's clients run commands: its sh has to do where it has none."""
+        if await self._is_root():
+            await self._script("[ -e /bin/bash ] || ln -s sh /bin/bash || true")
+
     async def _lives(self) -> bool:
         try:
-            return await self._quietly(Command(program="/bin/sh", args=("-c", "exit 0"))) == 0
+            return await self._quietly(_sh("exit 0", user="user")) == 0
         except GuestError:
             return False
 
@@ -99,7 +104,7 @@ class Stepping:
         target = self._absolute(destination, system) + ("/" if destination.endswith("/") else "")
         as_root = await self._is_root()
         found = await self._unpacked(step.files_hash, source, template_id)
-        test = Command(program="/bin/sh", args=("-c", 'test -d "$1"', "sh", target), user=self._copier(as_root=as_root))
+        test = _sh('test -d "$1"', target, user=self._copier(as_root=as_root))
         is_directory = await self._quietly(test) == 0
         archive = self.work / "copy.tar"
         bits = int(mode, 8) if mode else None
@@ -127,7 +132,7 @@ class Stepping:
         """Run a script of ours, as root where there is one."""
         output = _Output(self.log)
         user = self._copier(as_root=await self._is_root())
-        code = await self.guest.run(Command(program="/bin/sh", args=("-c", script, "sh", *args), user=user), output.take)
+        code = await self.guest.run(_sh(script, *args, user=user), output.take)
         await output.end()
         if code != 0:
             raise BuildFailed("\n".join(output.last) or f"exit code {code}")
@@ -135,7 +140,7 @@ class Stepping:
     async def _is_root(self) -> bool:
         """Whether there is a root inside that commands can be run as."""
         try:
-            return await self._quietly(Command(program="/bin/sh", args=("-c", "exit 0"), user="root")) == 0
+            return await self._quietly(_sh("exit 0", user="root")) == 0
         except GuestError:
             return False
 
@@ -178,6 +183,11 @@ class _Output:
         texts = [line.decode(errors="replace").rstrip("\r") for line in lines]
         self.last = [*self.last, *texts][-_LAST_LINES:]
         await self._log.say(*texts)
+
+
+def _sh(script: str, *args: str, user: str) -> Command:
+    """Return a script of ours; it runs in a directory that every image has."""
+    return Command(program="/bin/sh", args=("-c", script, "sh", *args), cwd="/", user=user)
 
 
 def _with_group(owner: str) -> str:

@@ -101,6 +101,8 @@ class StepBuilder:
         guest = Guest(self._context.dialer, sandbox_id)
         home = build_dir(self._settings, build.id)
         stepping = Stepping(self._context, guest, log, home / "work", self._files(build))
+        if recipe.from_image:
+            await stepping.furnish()
         system = await stepping.run(recipe.steps, origin.system, template_id=build.template_id, done=origin.done)
         system = replace(system, saved=True, start_cmd=recipe.start_cmd, ready_cmd=recipe.ready_cmd)
         await anyio.to_thread.run_sync(trees.remove, home / "work")
@@ -123,9 +125,7 @@ class StepBuilder:
             login = self._logins.take(build.id)
             if recipe.login and login is None:
                 raise BuildFailed("The registry's login was forgotten when the server was restarted; build it again", step=BASE)
-            image = await self._images.get(recipe.from_image, login, log)
-            system = System(image=image.digest, env=image.env)
-            origin = _Origin(system=system)
+            origin = await self._from_image(recipe.from_image, login, log)
         else:
             origin = await self._from_build(recipe.from_build)
         cached = await self._cached(build, recipe, origin)
@@ -134,6 +134,13 @@ class StepBuilder:
         origin = cached or origin
         system = replace(origin.system, cpu_count=wishes.cpu_count, memory_mb=wishes.memory_mb, start_cmd="", ready_cmd="")
         return replace(origin, system=system)
+
+    async def _from_image(self, name: str, login: Mapping[str, str] | None, log: BuildLog) -> _Origin:
+        try:
+            image = await self._images.get(name, login, log)
+        except BuildFailed as failure:
+            raise BuildFailed(f"The image {name!r} could not be had: {failure}", step=BASE) from failure
+        return _Origin(system=System(image=image.digest, env=image.env))
 
     async def _from_build(self, build_id: str) -> _Origin:
         if not build_id:

@@ -1,0 +1,127 @@
+"""Layers of images onto a directory: whiteouts as the specification says, and nothing outside the root."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandyard.work.failures import BuildFailed
+from sandyard.work.layers import Root
+from sandyard.work.registry import ImageName, read_name
+from support.registry import layer, special
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINK, HARD, DIRECTORY, DEVICE, FIFO = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE
+
+
+def apply(directory: Path, *layers: bytes, room: int = 10**7, entries: int = 1000) -> Path:
+    """Lay layers over one another into `directory/image/root`; return it."""
+    root = directory / "image" / "root"
+    root.mkdir(parents=True)
+    image = Root(root, room, entries)
+    for number, data in enumerate(layers):
+        path = directory / f"layer{number}"
+        path.write_bytes(data)
+        image.apply(path)
+    return root
+
+
+@pytest.mark.promise("template.image")
+def test_whiteouts_take_away_what_is_below_and_not_what_comes_beside_them(tmp_path: Path) -> None:
+    root = apply(
+        tmp_path,
+        layer(("etc/gone", b"1"), ("etc/kept", b"1"), ("dir/old", b"1"), ("dir/sub/old", b"1"), ("tree/a/b", b"1")),
+        layer(("dir/new", b"2"), special("dir/.wh..wh..opq", tarfile.REGTYPE), special("etc/.wh.gone", tarfile.REGTYPE)),
+        layer(special("tree/.wh.a", tarfile.REGTYPE), ("tree/c", b"3")),
+    )
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()) == ["dir/new", "etc/kept", "tree/c"]
+
+
+@pytest.mark.promise("template.image")
+def test_links_and_kinds_are_as_the_image_means_them(tmp_path: Path) -> None:
+    root = apply(
+        tmp_path,
+        layer(
+            special("usr/bin", DIRECTORY),
+            special("bin", LINK, "usr/bin"),
+            special("absolute", LINK, "/usr"),
+            ("usr/bin/tool", b"tool"),
+            special("usr/bin/same", HARD, "usr/bin/tool"),
+            special("dev/null", DEVICE),
+            special("pipe", FIFO),
+        ),
+        layer(("bin/other", b"other"), ("absolute/share/text", b"text"), ("usr/bin/tool", b"newer")),
+    )
+    assert (root / "usr/bin/other").read_bytes() == b"other"
+    assert (root / "usr/share/text").read_bytes() == b"text"
+    assert (root / "usr/bin/tool").read_bytes() == b"newer"
+    assert (root / "usr/bin/same").read_bytes() == b"tool"
+    assert not (root / "pipe").exists()
+    assert not (root / "dev/null").exists()
+
+
+@pytest.mark.promise("template.image_hostile")
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../escape", b"x")],
+        [("a/../../escape", b"x")],
+        [special("out", LINK, "../../.."), ("out/escape", b"x")],
+        [special("out", LINK, "/../../"), ("out/escape", b"x")],
+        [special("one", LINK, ".."), special("two", LINK, "one/.."), ("two/escape", b"x")],
+        [special("out", LINK, "../escape"), ("out", b"x")],
+        [special("hard", HARD, "../../layer0"), ("hard", b"x")],
+        [special("out", LINK, "/"), special("out/.wh..wh..opq", tarfile.REGTYPE)],
+        [special("loop", LINK, "loop"), ("loop/x", b"x")],
+        [special(".wh...", tarfile.REGTYPE)],
+        [special("deep/" * 200 + "end", DIRECTORY)],
+        [("/absolute/escape", b"x")],
+        [special("setuid", DIRECTORY), special("setuid/.wh.", tarfile.REGTYPE)],
+    ],
+)
+def test_no_member_leaves_the_root(tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes] | tuple[str, bytes]]) -> None:
+    beside = tmp_path / "image" / "beside"
+    beside.mkdir(parents=True)
+    (beside / "file").write_bytes(b"mine")
+    with contextlib.suppress(BuildFailed):
+        apply(tmp_path, layer(*members))
+    assert (beside / "file").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "layer0"]
+    assert sorted(path.name for path in (tmp_path / "image").iterdir()) == ["beside", "root"]
+
+
+@pytest.mark.promise("template.image_hostile")
+def test_sizes_and_counts_are_bounded(tmp_path: Path) -> None:
+    (tmp_path / "size").mkdir()
+    with pytest.raises(BuildFailed, match="larger"):
+        apply(tmp_path / "size", layer(("a", bytes(600)), ("b", bytes(600))), room=1000)
+    (tmp_path / "count").mkdir()
+    with pytest.raises(BuildFailed, match="more files"):
+        apply(tmp_path / "count", layer(*((f"f{i}", b"") for i in range(20))), entries=10)
+    (tmp_path / "torn").mkdir()
+    with pytest.raises(BuildFailed, match=r"damaged|cannot be unpacked"):
+        apply(tmp_path / "torn", layer(("a", bytes(100_000)))[:60])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("python:3", ImageName("registry-1.docker.io", "library/python", "3")),
+        ("e2bdev/base", ImageName("registry-1.docker.io", "e2bdev/base", "latest")),
+        ("localhost:5000/a/b:c", ImageName("localhost:5000", "a/b", "c")),
+        (f"ghcr.io/o/i@sha256:{'0' * 64}", ImageName("ghcr.io", "o/i", f"sha256:{'0' * 64}")),
+    ],
+)
+def test_names_are_read_as_docker_reads_them(text: str, name: ImageName) -> None:
+    assert read_name(text) == name
+
+
+@pytest.mark.parametrize("text", ["", "UPPER", "a b", "host.io/", "x@sha256:1", "../up", "a:b:c", "host.io/a?b=c", "h.io\r\n/x"])
+def test_what_is_no_name_is_refused(text: str) -> None:
+    with pytest.raises(BuildFailed, match="not the name"):
+        read_name(text)
