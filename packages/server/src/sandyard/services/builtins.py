@@ -117,11 +117,12 @@ class Builtins:
     async def _current(self, template: Template) -> Build:
         """Return the build of what is shipped now: the finished one, the one under way, or a new one."""
         version = self._versions[template.name]
-        tagged = await self._store.builds.tagged(template.id, version)
-        if tagged is not None:
-            return tagged
         under_way = await self._store.builds.list(template_id=template.id, states=_UNDER_WAY)
-        return next((build for build in under_way if version in build.tags), None) or await self._start(template, version)
+        for build in under_way:
+            if version in build.tags:
+                return build
+        tagged = await self._store.builds.tagged(template.id, version)  # asked second: what ended in between is found here
+        return tagged or await self._start(template, version)
 
     async def _start(self, template: Template, version: str) -> Build:
         builtin = self._known[template.name]
