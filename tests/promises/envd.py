@@ -6,13 +6,21 @@ _ISSUE = "issue 4 §3"
 PROMISES = [
     ("envd.commandless", _ISSUE, "A sandbox without a command lives until it is told to end, and is ready as soon as its guest's port is."),
     ("envd.connect", _ENVD, "Unary, server-streaming and client-streaming calls in Connect's JSON, each error with its code and status."),
-    ("envd.frames", _ENVD, "A stream ends with an end frame, also when it fails; a message that is too large, torn or no JSON ends that call only."),
+    (
+        "envd.frames",
+        _ENVD,
+        "A stream ends with an end frame, also when it fails; a message that is too large, torn or no JSON ends that call only.",
+    ),
     ("envd.deadline", _ENVD, "At a stream's deadline its process is killed and the stream ends with deadline_exceeded."),
     ("envd.keepalive", _ENVD, "A silent stream says that it lives as often as the client asks."),
     ("envd.keep-alive", _ENVD, "One connection carries request after request; double slashes in a path are one."),
     ("envd.start", _ENVD, "A process' start event comes first, then its output as it comes, then how it ended."),
     ("envd.end", _ENVD, "Exit codes and killing signals are told as envd does; children that hold the pipe do not hold the end."),
-    ("envd.environment", _ENVD, "A process gets the sandbox's environment, its user's, and the request's, in its user's home or the named directory."),
+    (
+        "envd.environment",
+        _ENVD,
+        "A process gets the sandbox's environment, its user's, and the request's, in its user's home or the named directory.",
+    ),
     ("envd.outlives", _ENVD, "A process outlives the stream that started it; others follow it, also after its end."),
     ("envd.input", _ENVD, "Standard input by call and by stream, in order, with an end; absent it is open, refused it is empty."),
     ("envd.pty", _ENVD, "A terminal of the asked size, as the controlling one, with input, resize and hang-up."),
@@ -39,5 +47,10 @@ PROMISES = [
     ("envd.deputy", "issue 4 §7", "A user cannot make the guest reach what the user may not: through links, names, or metadata."),
     ("envd.hostile", "issue 4 §7", "Whatever a client sends ends no more than its own connection."),
     ("envd.idle", _ISSUE, "An idle guest, with its HTTP side up, never wakes."),
+    (
+        "envd.e2b",
+        "issue 4 §Proof",
+        "The real e2b package, unmodified, runs commands, terminals, files, signed URLs and watchers against the guest.",
+    ),
     ("envd.light", _ISSUE, "The HTTP side imports nothing heavy: it answers milliseconds after the first connection."),
 ]

@@ -90,6 +90,47 @@ def test_the_agent_inherits_three_descriptors_and_its_environment(tmp_path: Path
     assert "'A': '1', 'B': 'ü'" in printed
 
 
+@pytest.mark.promise("envd.commandless")
+def test_without_a_command_it_lives_until_it_is_told_to_end(tmp_path: Path) -> None:
+    with guest(tmp_path, []) as running:
+        assert running.event() == {"event": "listening"}
+        assert running.event(0.3) is None, "it went on by itself"
+        os.kill(running.first, signal.SIGTERM)
+        assert running.event() == {"event": "exited", "code": 0, "signal": None}
+        assert running.wait() == 0
+        assert report(running) == {"code": 0, "signal": None, "error": ""}
+
+
+@pytest.mark.promise("envd.commandless")
+def test_without_isolation_what_clients_started_ends_with_it(tmp_path: Path) -> None:
+    """The client is a process beside the guest, in its network."""
+    client = """
+import json, socket, struct
+message = json.dumps({"process": {"cmd": "/bin/sleep", "args": ["60"]}}).encode()
+with socket.create_connection(("127.0.0.1", 49983), 10) as s:
+    s.sendall(b"POST /process.Process/Start HTTP/1.1\\r\\nContent-Type: application/connect+json\\r\\nContent-Length: %d\\r\\n\\r\\n" % (len(message) + 5))
+    s.sendall(struct.pack(">BI", 0, len(message)) + message)
+    seen = b""
+    while b'"pid":' not in seen: seen += s.recv(4096)
+print(int(seen.partition(b'"pid":')[2].partition(b"}")[0]), flush=True)
+input()
+"""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "client.py").write_text(client)
+    namespaces = ("--unshare-user", "--unshare-net", "--dev-bind", "/", "/")
+    command = ["sh", "-c", f"{PYTHON} -I -S {tmp_path}/client.py < {fifo}"]
+    with guest(tmp_path, command, namespaces=namespaces, env={"HOME": str(tmp_path)}) as running:
+        with fifo.open("w") as writing:
+            child = os.pidfd_open(int(running.printed(b"\n")))
+            writing.write("go\n")
+        assert running.wait() == 0
+    try:
+        assert select.select([child], [], [], 10)[0], "what its client started lives on"
+    finally:
+        os.close(child)
+
+
 @contextlib.contextmanager
 def _ignored(*numbers: signal.Signals) -> Generator[None]:
     """Ignore signals as a shell does for what it starts in the background; what is started meanwhile inherits it."""

@@ -222,7 +222,8 @@ class Guest:
 
     def _end_the_rest(self) -> None:
         """Whoever outlives the command holds its pipe, and would hold the sandbox."""
-        kill_others([pid for pid in (self._agent, self._port.pid) if pid is not None])
+        self._port.end()
+        kill_others([self._agent] if self._agent is not None else [])
         deadline = time.monotonic() + _DYING
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)

@@ -70,6 +70,11 @@ class Port:
             _become_server(self._socket.fileno(), self._environment)
         self.pid = pid
 
+    def end(self) -> None:
+        """Ask the process to end, with all that clients have started: where we are not pid 1, only it knows them."""
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGTERM)
+
     def died(self) -> None:
         """The process has ended (the agent may kill it: same uid): wait for the next connection, but not at once."""
         self.pid = None
