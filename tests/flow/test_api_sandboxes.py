@@ -139,11 +139,13 @@ async def test_list_filters_and_pages(platform: Platform) -> None:
 @pytest.mark.promise("api.idempotency")
 async def test_one_idempotency_key_makes_one_sandbox(platform: Platform) -> None:
     body = {"templateID": "echo"}
-    replies = await asyncio.gather(*(platform.api.post("/sandboxes", json=body, headers={"Idempotency-Key": "same-1"}) for _ in range(5)))
+    replies = await asyncio.gather(
+        *(platform.api.post("/v2/sandboxes", json=body, headers={"Idempotency-Key": "same-1"}) for _ in range(5))
+    )
     ids = {reply.json()["sandboxID"] for reply in replies}
     assert len(ids) == 1
     await platform.api.delete(f"/sandboxes/{ids.pop()}")
-    again = await platform.api.post("/sandboxes", json=body, headers={"Idempotency-Key": "same-1"})
+    again = await platform.api.post("/v2/sandboxes", json=body, headers={"Idempotency-Key": "same-1"})
     assert again.status_code == 201
     await platform.api.delete(f"/sandboxes/{again.json()['sandboxID']}")
 
@@ -154,7 +156,7 @@ async def test_an_agent_that_never_listens_fails_the_create_and_leaves_nothing(p
     source = f"import pathlib\nif pathlib.Path({str(gate)!r}).exists(): raise SystemExit(7)\n" + ECHO
     await platform.deploy(write_agent(tmp_path / "sulky", "sulky", source))
     gate.touch()
-    reply = await platform.api.post("/sandboxes", json={"templateID": "sulky", "metadata": {"mood": "sulky"}})
+    reply = await platform.api.post("/v2/sandboxes", json={"templateID": "sulky", "metadata": {"mood": "sulky"}})
     assert (reply.status_code, reply.json()["error_code"]) == (424, "agent_failed")
     details = reply.json()["details"]
     assert details["exit_code"] == 7
@@ -181,7 +183,7 @@ async def test_other_owners_things_do_not_exist(platform: Platform, sandbox: dic
         ):  # fmt: skip
             reply = await other.request(method, f"/sandboxes/{sandbox['sandboxID']}{path}")
             assert reply.status_code == 404, (method, path)
-        assert (await other.post("/sandboxes", json={"templateID": sandbox["templateID"]})).status_code == 404
+        assert (await other.post("/v2/sandboxes", json={"templateID": sandbox["templateID"]})).status_code == 404
         assert (await other.delete(f"/templates/{sandbox['templateID']}")).status_code == 404
 
 
@@ -190,7 +192,7 @@ async def test_other_owners_things_do_not_exist(platform: Platform, sandbox: dic
 async def test_fifty_creates_at_once_succeed_or_are_429(tmp_path: Path, options: tuple[str, ...]) -> None:
     async with Platform(tmp_path / "data", *options) as platform:
         await platform.deploy(write_agent(tmp_path / "echo"))
-        replies = await asyncio.gather(*(platform.api.post("/sandboxes", json={"templateID": "echo"}) for _ in range(50)))
+        replies = await asyncio.gather(*(platform.api.post("/v2/sandboxes", json={"templateID": "echo"}) for _ in range(50)))
         made = [reply.json() for reply in replies if reply.status_code == 201]
         refused = [reply for reply in replies if reply.status_code != 201]
         assert len(made) == (20 if options else 50)
@@ -200,7 +202,7 @@ async def test_fifty_creates_at_once_succeed_or_are_429(tmp_path: Path, options:
         for sandbox in made[:10]:
             assert (await platform.call(sandbox)).status_code == 200
         await asyncio.gather(*(platform.api.delete(f"/sandboxes/{sandbox['sandboxID']}") for sandbox in made))
-        assert (await platform.api.post("/sandboxes", json={"templateID": "echo"})).status_code == 201
+        assert (await platform.api.post("/v2/sandboxes", json={"templateID": "echo"})).status_code == 201
 
 
 @pytest.mark.promise("api.leaving")
@@ -210,7 +212,7 @@ async def test_a_client_that_leaves_a_create_leaves_no_sandbox(platform: Platfor
     await platform.deploy(write_agent(tmp_path / "slow", "slow", source))
     gate.touch()
     with pytest.raises(httpx.ReadTimeout):
-        await platform.api.post("/sandboxes", json={"templateID": "slow", "metadata": {"left": "yes"}}, timeout=0.3)
+        await platform.api.post("/v2/sandboxes", json={"templateID": "slow", "metadata": {"left": "yes"}}, timeout=0.3)
 
     async def listed() -> list[Any]:
         return (await platform.api.get("/v2/sandboxes?metadata=left%3Dyes")).json()

@@ -75,7 +75,7 @@ async def test_a_create_that_a_killed_server_left_is_failed_and_leaves_nothing(t
     async with Platform(tmp_path / "data", backend="process") as platform:
         await platform.deploy(write_agent(tmp_path / "slow", "slow", source))
         create = asyncio.ensure_future(
-            platform.api.post("/sandboxes", json={"templateID": "slow", "envVars": {"SLOW": "1"}}, headers={"Idempotency-Key": "slow-1"})
+            platform.api.post("/v2/sandboxes", json={"templateID": "slow", "envVars": {"SLOW": "1"}}, headers={"Idempotency-Key": "slow-1"})
         )
 
         async def has_begun() -> bool:
@@ -88,6 +88,6 @@ async def test_a_create_that_a_killed_server_left_is_failed_and_leaves_nothing(t
         await platform.start()
         assert (await platform.api.get("/v2/sandboxes")).json() == []
         assert names_in(platform.data_dir / "sandboxes") == []
-        again = await platform.api.post("/sandboxes", json={"templateID": "slow"}, headers={"Idempotency-Key": "slow-1"})
+        again = await platform.api.post("/v2/sandboxes", json={"templateID": "slow"}, headers={"Idempotency-Key": "slow-1"})
         assert again.status_code == 201
         assert (await platform.call(again.json())).status_code == 200

@@ -50,7 +50,7 @@ async def needs_limit(hostile: Hostile, session: dict[str, Any], limit: str) -> 
 async def test_an_agent_that_exits_at_its_start_fails_the_create_with_code_and_last_lines(
     hostile: Hostile, neighbour: dict[str, Any]
 ) -> None:
-    reply = await hostile.platform.api.post("/sandboxes", json={"templateID": "hostile", "envVars": {"START": "exit"}})
+    reply = await hostile.platform.api.post("/v2/sandboxes", json={"templateID": "hostile", "envVars": {"START": "exit"}})
     error = assert_error(reply, 424, "agent_failed")
     assert error["message"] == "The agent did not start: The agent exited with code 7"
     assert error["details"]["exit_code"] == 7
@@ -61,7 +61,7 @@ async def test_an_agent_that_exits_at_its_start_fails_the_create_with_code_and_l
 @pytest.mark.promise("faults.never-listens")
 async def test_an_agent_that_never_listens_is_ended_at_its_time(hostile: Hostile, neighbour: dict[str, Any], tmp_path: Path) -> None:
     await hostile.deploy(tmp_path / "agent", "impatient", ready_seconds=3)
-    reply = await hostile.platform.api.post("/sandboxes", json={"templateID": "impatient", "envVars": {"START": "silent"}})
+    reply = await hostile.platform.api.post("/v2/sandboxes", json={"templateID": "impatient", "envVars": {"START": "silent"}})
     error = assert_error(reply, 424, "agent_failed")
     assert "did not listen on port 8080 within 3 s" in error["message"]
     assert "waiting for Godot" in error["details"]["output"]
@@ -143,7 +143,7 @@ async def test_a_stream_that_the_agent_cuts_is_no_clean_end(hostile: Hostile, ne
 async def test_fifty_creates_at_once_answer_or_are_429(hostile: Hostile, neighbour: dict[str, Any]) -> None:
     body = {"templateID": "hostile", "metadata": {"of": "fifty"}}
     async with asyncio.timeout(100):
-        replies = await asyncio.gather(*(hostile.platform.api.post("/sandboxes", json=body, timeout=90) for _ in range(50)))
+        replies = await asyncio.gather(*(hostile.platform.api.post("/v2/sandboxes", json=body, timeout=90) for _ in range(50)))
     made = [reply.json() for reply in replies if reply.status_code == 201]
     for reply in replies:
         if reply.status_code != 201:

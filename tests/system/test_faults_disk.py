@@ -69,7 +69,7 @@ async def test_creates_and_uploads_are_refused_and_running_sessions_answer(small
     before = traces.sandbox_dirs(small.data_dir)
     package = pack(write_agent(tmp_path / "agent", "late", SOURCE))
     with Filler(small.data_dir.parent):
-        create = await small.platform.api.post("/sandboxes", json={"templateID": "hostile"})
+        create = await small.platform.api.post("/v2/sandboxes", json={"templateID": "hostile"})
         upload = await small.platform.api.post("/agents", content=package)
         for reply in (create, upload):
             assert reply.status_code in (503, 507), reply.text

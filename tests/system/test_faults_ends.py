@@ -30,7 +30,7 @@ async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path
         assert (await platform.api.post(f"/sandboxes/{ids[1]}/pause")).status_code == 204
         assert await own.result(sessions[3], "multiply") > 0
         begun = traces.sandbox_dirs(own.data_dir)
-        create = asyncio.ensure_future(platform.api.post("/sandboxes", json={"templateID": "hostile", "envVars": {"START": "slow"}}))
+        create = asyncio.ensure_future(platform.api.post("/v2/sandboxes", json={"templateID": "hostile", "envVars": {"START": "slow"}}))
         async with asyncio.timeout(20), own.stream(sessions[0], "ticks") as stream:
             while not (new := traces.sandbox_dirs(own.data_dir) - begun):
                 assert await stream.read()

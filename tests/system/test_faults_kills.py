@@ -99,7 +99,7 @@ async def test_a_sandbox_killed_while_it_is_paused_says_so(hostile: Hostile, vic
 @pytest.mark.parametrize("victim", INSIDE)
 async def test_a_sandbox_killed_at_its_start_fails_the_create(hostile: Hostile, victim: str) -> None:
     before = traces.sandbox_dirs(hostile.data_dir)
-    create = asyncio.ensure_future(hostile.platform.api.post("/sandboxes", json={"templateID": "hostile", "envVars": {"START": "slow"}}))
+    create = asyncio.ensure_future(hostile.platform.api.post("/v2/sandboxes", json={"templateID": "hostile", "envVars": {"START": "slow"}}))
     found: list[int] = []
 
     async def runs() -> bool:
@@ -137,7 +137,7 @@ async def test_a_killed_keeper_cuts_no_stream_and_loses_no_session(own: Hostile)
 @pytest.mark.promise("faults.killed-keeper")
 async def test_a_create_under_way_survives_the_keeper_or_says_why(own: Hostile) -> None:
     known = traces.sandbox_dirs(own.data_dir)
-    create = asyncio.ensure_future(own.platform.api.post("/sandboxes", json={"templateID": "hostile"}))
+    create = asyncio.ensure_future(own.platform.api.post("/v2/sandboxes", json={"templateID": "hostile"}))
 
     async def has_begun() -> bool:
         return bool(traces.sandbox_dirs(own.data_dir) - known) or create.done()
