@@ -28,6 +28,10 @@ class Ends:
         while len(self._last) > KEPT:
             self._last.popitem(last=False)
 
+    def forget(self, sandbox_id: str) -> None:
+        """Forget how a sandbox ended: it is being started again."""
+        self._last.pop(sandbox_id, None)
+
     def get(self, sandbox_id: str) -> Exited | None:
         return self._last.get(sandbox_id)
 

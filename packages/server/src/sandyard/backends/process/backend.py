@@ -198,6 +198,7 @@ class ProcessBackend:
     async def start(self, spec: SandboxSpec) -> Started:
         """See `ports.Backend.start`."""
         known = self._expect(spec)
+        self._ends.forget(spec.sandbox_id)
         try:
             isolation, listener = await self._launch(spec)
             if listener is not None:
