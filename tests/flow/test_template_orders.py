@@ -149,7 +149,7 @@ async def test_names_and_tags_are_checked_and_a_build_begins_once(platform: Plat
 async def test_other_owners_templates_do_not_exist_unless_they_are_public(platform: Platform, stranger: httpx.AsyncClient) -> None:
     made = await announce(platform.api, "private")
     template, build = made["templateID"], made["buildID"]
-    calls = [
+    calls: list[tuple[str, str, dict[str, Any] | None]] = [
         ("GET", f"/templates/{template}", None),
         ("GET", "/templates/default%2Fprivate", None),
         ("GET", "/templates/aliases/default%2Fprivate", None),

@@ -53,7 +53,8 @@ async def run(server: Platform, name: str, command: str, **fields: Any) -> str:
     """Create a sandbox of a template, run a command in it and return what it prints."""
     sandbox = await AsyncSandbox.create(name, **options(server))
     try:
-        return (await sandbox.commands.run(command, **fields)).stdout
+        result: Any = await sandbox.commands.run(command, **fields)
+        return str(result.stdout)
     finally:
         await sandbox.kill()
 

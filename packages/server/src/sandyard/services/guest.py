@@ -110,7 +110,7 @@ class Guest:
             if reply.status != 200:
                 raise GuestError(_message(await reply.all(), reply.status))
             events = _events(reply)
-            first = await anext(events, {})
+            first = await anext(events, dict[str, Any]())
             if "start" not in first:
                 raise GuestError("The guest did not say that the command was started")
             yield Process(events)

@@ -134,7 +134,7 @@ def _inside(name: str) -> PurePosixPath:
 def _extract(file: BinaryIO, target: Path, bounds: Bounds) -> None:
     try:
         with _plain(file) as plain:
-            reader = _Budgeted(cast("BinaryIO", plain), bounds.unpacked_bytes + _OVERHEAD)
+            reader = _Budgeted(plain, bounds.unpacked_bytes + _OVERHEAD)
             with tarfile.open(fileobj=cast("BinaryIO", reader), mode="r|", tarinfo=_header_type()) as archive:
                 _Unpacking(target, bounds, archive, reader).run()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:

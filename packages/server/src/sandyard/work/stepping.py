@@ -78,8 +78,8 @@ class Stepping:
             case "WORKDIR":
                 return await self._workdir(step.args[0], system)
             case "RUN":
-                user = step.args[1] if len(step.args) > 1 and step.args[1] else system.user
-                await self._run(step.args[0], system, user)
+                command, user = (*step.args, "")[:2]
+                await self._run(command, system, user or system.user)
             case "COPY":
                 await self._copy(step, system, template_id)
         return system
