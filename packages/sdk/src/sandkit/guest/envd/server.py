@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 
 from sandkit.guest.envd import http
-from sandkit.guest.envd.files import Files
-from sandkit.guest.envd.filesystem_service import Filesystem
 from sandkit.guest.envd.heads import Refused
 from sandkit.guest.envd.loop import Bell, Channel, Loop
-from sandkit.guest.envd.metrics import Metrics
 from sandkit.guest.envd.process_service import Processes
 from sandkit.guest.envd.rpc import Services
 from sandkit.guest.envd.users import Users
-from sandkit.guest.envd.watch_service import Watching
 from sandkit.guest.light import forget_ambient_capabilities, signal, socket
 
 TYPE_CHECKING = False
@@ -21,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from sandkit.guest.envd.files import Files
     from sandkit.guest.envd.http import Exchange
+    from sandkit.guest.envd.metrics import Metrics
 
 CONNECTIONS = 1024  # more wait in the socket's backlog
 _LINGER = 2.0  # seconds that a client has to take our last answer
@@ -39,13 +37,13 @@ class Server:
         self._environment = environment
         self._free = CONNECTIONS
         self._freed = Bell(loop)
-        users = Users(environment)
+        self._users = Users(environment)
+        self._files: Files | None = None
+        self._metrics: Metrics | None = None
+        self._has_filesystem = False
         self.processes = Processes(loop, environment)
-        self._files = Files(users)
-        self._metrics = Metrics(users.find(None).home)
-        self._services = Services(users)
-        for part in (self.processes, Filesystem(self.processes), Watching(loop)):
-            part.install(self._services)
+        self._services = Services(self._users)
+        self.processes.install(self._services)
 
     async def run(self) -> None:
         """Accept for ever."""
@@ -104,21 +102,49 @@ class Server:
 
     async def _answer(self, exchange: Exchange) -> None:
         path, method = exchange.head.path, exchange.head.method
+        if path.startswith("/filesystem."):
+            self._add_filesystem()
         if path.startswith(("/process.", "/filesystem.")):
             await self._services.serve(exchange)
         elif path == "/health":
             _only(method, "GET", "HEAD")
             await exchange.reply(204)
         elif path in ("/files", "/files/compose"):
-            await self._files.answer(exchange)
+            await self._answer_files(exchange)
         elif path == "/metrics":
             _only(method, "GET", "HEAD")
-            await exchange.reply_json(200, self._metrics.now())
+            await self._answer_metrics(exchange)
         elif path == "/envs":
             _only(method, "GET", "HEAD")
             await exchange.reply_json(200, dict(self._environment))
         else:
             raise Refused(404, "The sandbox has no such path.")
+
+    # What a first command does not need is imported by who asks for it: that is a third of the time to the first answer.
+
+    def _add_filesystem(self) -> None:
+        if self._has_filesystem:
+            return
+        from sandkit.guest.envd.filesystem_service import Filesystem  # noqa: PLC0415 (see above)
+        from sandkit.guest.envd.watch_service import Watching  # noqa: PLC0415 (see above)
+
+        self._has_filesystem = True
+        Filesystem(self.processes).install(self._services)
+        Watching(self._loop).install(self._services)
+
+    async def _answer_files(self, exchange: Exchange) -> None:
+        if self._files is None:
+            from sandkit.guest.envd.files import Files  # noqa: PLC0415 (see above)
+
+            self._files = Files(self._users)
+        await self._files.answer(exchange)
+
+    async def _answer_metrics(self, exchange: Exchange) -> None:
+        if self._metrics is None:
+            from sandkit.guest.envd.metrics import Metrics  # noqa: PLC0415 (see above)
+
+            self._metrics = Metrics(self._users.find(None).home)
+        await exchange.reply_json(200, self._metrics.now())
 
 
 def _accept(listener: Any) -> int:
