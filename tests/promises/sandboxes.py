@@ -26,5 +26,6 @@ PROMISES = [
     ("sandboxes.saved-left", "issue 4 §2", "A saved state is there as long as a sandbox stands on it, and gone after that, also after a killed server."),
     ("sandboxes.events", "issue 4 §1", "What happens to a sandbox is told to its owner, also after its end."),
     ("sandboxes.quota", "issue 4 §1", "The quota says how many sandboxes there are and may be."),
+    ("sandbox.ppio-names", "issue 4", "`ppio_sandbox.Sandbox` and its kin are the public e2b client, told by `PPIO_*` where the platform is."),
     ("sandboxes.e2b", "issue 4, proof", "The real e2b package drives the life of a sandbox, in both its faces."),
 ]  # fmt: skip

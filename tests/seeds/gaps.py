@@ -16,11 +16,6 @@ class Gap:
     error: str
 
 
-CORE = "`ppio_sandbox` has no `Sandbox` yet: the core of sandboxes is not there, only what runs agents in them"
-
-SAMPLES: dict[str, Gap] = {
-    "001:96": Gap(CORE, "cannot import name 'Sandbox' from 'ppio_sandbox'"),
-    "001:1945": Gap(CORE, "cannot import name 'Sandbox' from 'ppio_sandbox'"),
-}
+SAMPLES: dict[str, Gap] = {}
 
 LISTINGS: dict[str, dict[str, str]] = {}

@@ -1,0 +1,39 @@
+"""The classes of `e2b` that talk to the platform, each with PPIO's names mixed in."""
+
+from __future__ import annotations
+
+import e2b
+
+from ppio_sandbox.core.names import PpioNames
+
+
+class Sandbox(PpioNames, e2b.Sandbox):
+    """`e2b.Sandbox` on the platform that `PPIO_*` names."""
+
+
+class AsyncSandbox(PpioNames, e2b.AsyncSandbox):
+    """`e2b.AsyncSandbox` on the platform that `PPIO_*` names."""
+
+
+class Template(PpioNames, e2b.Template):
+    """`e2b.Template` on the platform that `PPIO_*` names."""
+
+
+class AsyncTemplate(PpioNames, e2b.AsyncTemplate):
+    """`e2b.AsyncTemplate` on the platform that `PPIO_*` names."""
+
+
+class Volume(PpioNames, e2b.Volume):
+    """`e2b.Volume` on the platform that `PPIO_*` names."""
+
+
+class AsyncVolume(PpioNames, e2b.AsyncVolume):
+    """`e2b.AsyncVolume` on the platform that `PPIO_*` names."""
+
+
+class Secret(PpioNames, e2b.Secret):
+    """`e2b.Secret` on the platform that `PPIO_*` names."""
+
+
+class AsyncSecret(PpioNames, e2b.AsyncSecret):
+    """`e2b.AsyncSecret` on the platform that `PPIO_*` names."""
