@@ -352,3 +352,46 @@ async def test_a_network_is_replaced_while_it_runs_and_holds_under_a_new_server(
         await platform.api.put(url, json={"allow_internet_access": False})
         assert "deny list" in (await asked())["new"]
         assert (await platform.api.put(url, json={"denyOut": ["not a host"]})).status_code == 400
+
+
+@pytest.mark.promise("sandboxes.pause-files", "sandboxes.saved-left")
+async def test_verbs_that_race_leave_one_true_state_and_nothing_saved(process_platform: Platform, base: dict[str, Any]) -> None:
+    platform, url = process_platform, f"/sandboxes/{base['sandboxID']}"
+    await write(platform, base, "/home/user/state", "kept")
+
+    async def ask(path: str, body: dict[str, Any]) -> int:
+        return (await platform.api.post(url + path, json=body)).status_code
+
+    verbs: list[tuple[str, dict[str, Any]]] = [("/pause", {"memory": False}), ("/connect", {}), ("/pause", {}), ("/fork", {"count": 1})]
+    codes = await asyncio.gather(*(ask(*verb) for verb in verbs * 3))
+    assert set(codes) <= {200, 201, 204, 409}, codes
+    await ask("/connect", {})
+    assert await read(platform, base, "/home/user/state") == "kept"
+    others = [row for row in (await platform.api.get("/v2/sandboxes")).json() if row["metadata"] == {"k": "v"}]
+    racing = [*(ask("/pause", {"memory": False}) for _ in range(2)), *(kill(platform, other) for other in others), ask("/reset", {})]
+    await asyncio.gather(*racing)
+
+    async def is_gone() -> bool:
+        return (await platform.api.get(url)).status_code == 404
+
+    await until(is_gone)
+    assert states_of(platform) == []
+
+
+@pytest.mark.promise("sandboxes.pause-files")
+async def test_a_resume_that_fails_leaves_the_files(process_platform: Platform, tmp_path: Path) -> None:
+    platform = process_platform
+    source = "import os, sys\nif os.path.exists('/home/user/broken'): sys.exit('broken')\n" + ECHO
+    await platform.deploy(write_agent(tmp_path / "frail", "frail", source))
+    agent = await platform.create("frail")
+    url = f"/sandboxes/{agent['sandboxID']}"
+    await write(platform, agent, "/home/user/broken", "yes")
+    assert (await platform.api.post(f"{url}/pause", json={"memory": False})).status_code == 204
+    for _ in range(2):
+        refused = await platform.api.post(f"{url}/connect", json={"timeout": 60})
+        assert (refused.status_code, refused.json()["error_code"]) == (424, "agent_failed")
+        assert "broken" in refused.json()["details"]["output"]
+        assert (await detail_of(platform, agent))["pauseMode"] == "filesystem"
+    assert (await platform.api.post(f"{url}/reset", json={"timeout": 60})).status_code == 200
+    assert (await platform.call(agent)).status_code == 200
+    await kill(platform, agent)

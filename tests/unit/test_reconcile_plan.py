@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sandyard.domain.sandboxes import Isolation, Sandbox, SandboxState
@@ -35,6 +37,14 @@ def test_each_row_is_made_true(state: SandboxState, fact: Found | None, expected
     facts = {} if fact is None else {"s1": fact}
     assert plan({"s1": row(state)}, facts, {"s1"}, ()) == ([] if expected is None else [expected])
     assert plan({"s1": row(state)}, facts, {"s1"}, {"s1"}) == []
+
+
+@pytest.mark.promise("sandboxes.pause-files")
+def test_what_is_paused_without_memory_has_no_processes() -> None:
+    saved = replace(row(SandboxState.PAUSED), saved=True)
+    assert plan({"s1": saved}, {}, {"s1"}, ()) == []
+    assert plan({"s1": saved}, {"s1": found(frozen=True)}, {"s1"}, ()) == [Action("tidy", "s1")]
+    assert plan({"s1": saved}, {"s1": found(frozen=False)}, {"s1"}, {"s1"}) == []
 
 
 @pytest.mark.promise("serve.reconcile")

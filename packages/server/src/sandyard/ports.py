@@ -67,7 +67,7 @@ class Supervision(Protocol):
         ...
 
     async def ended(self, sandbox_id: str) -> Exited | None:
-        """Return how a sandbox ended without `stop`, or None if that is not known (any more).
+        """Return how a sandbox ended without `stop` since it was started last, or None if that is not known (any more).
 
         What `Backend.list` leaves out because it ended by itself, also under an earlier server, is known here by then.
         """

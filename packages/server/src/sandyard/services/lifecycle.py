@@ -186,6 +186,13 @@ class Lifecycle:
             await self._company.events.note(row, "reset")
             return await self._start_again(row, seconds) if resume else row
 
+    async def tidy(self, sandbox_id: str) -> None:
+        """End what a killed server left running of a sandbox that is paused without memory."""
+        async with self._locks.of(sandbox_id):
+            row = await self._rows.get(sandbox_id)
+            if row is not None and row.saved:
+                await self._backend.stop(sandbox_id)
+
     async def set_network(self, sandbox_id: str, network: Network) -> Sandbox | None:
         """Let other rules hold for a sandbox, from now on and whenever it is started again; None if it has ended."""
         async with self._locks.of(sandbox_id):
@@ -225,8 +232,11 @@ class Lifecycle:
         return True
 
     async def exited(self, exited: Exited) -> None:
-        """Take note of a sandbox that ended by itself."""
+        """Take note of a sandbox that ended by itself. One that is paused without memory has nothing left that could."""
         try:
+            row = await self._rows.get(exited.sandbox_id)
+            if row is None or row.saved:
+                return
             await self.end(exited.sandbox_id, SandboxState.FAILED, exited.reason, exited)
         except (BackendError, StoreError) as error:
             _log.warning("a sandbox that ended could not be cleared away", sandbox=exited.sandbox_id, error=str(error))
@@ -298,6 +308,10 @@ class Lifecycle:
         )
         if row is None:
             raise SandboxGone("The sandbox was closed while it was resumed")
+        exited = await self._supervision.ended(row.id)
+        if exited is not None:  # before the row said that it runs: nobody took note
+            await self.exited(exited)
+            raise SandboxGone(exited.reason)
         return row
 
     async def _put_away_or_run_on(self, before: Sandbox) -> Sandbox:

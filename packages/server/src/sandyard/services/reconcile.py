@@ -27,9 +27,9 @@ _log = structlog.get_logger("sandyard.reconcile")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`fail` ends a row, `stop` ends what has no row, `freeze` and `thaw` make it as the row says."""
+    """`fail` ends a row, `stop` what has no row, `tidy` what its row says is not there; `freeze` and `thaw` make it as the row says."""
 
-    verb: Literal["fail", "stop", "freeze", "thaw"]
+    verb: Literal["fail", "stop", "tidy", "freeze", "thaw"]
     sandbox_id: str
     reason: str = ""
 
@@ -45,11 +45,17 @@ def plan(wanted: Mapping[str, Sandbox], found: Mapping[str, Found], known: Colle
     return [action for action in rows if action is not None] + strays
 
 
+def _unchanged(before: Mapping[str, Sandbox], after: Mapping[str, Sandbox]) -> Mapping[str, Sandbox]:
+    """Return the rows that said the same while the back end was asked: only of them is known what they should be compared with."""
+    states = {id_: (row.state, row.saved) for id_, row in after.items()}
+    return {id_: row for id_, row in before.items() if states.get(id_) == (row.state, row.saved)}
+
+
 def _for_row(row: Sandbox, found: Found | None) -> Action | None:
     if row.state is SandboxState.STARTING:
         return Action("fail", row.id, INTERRUPTED)
     if row.saved:
-        return None if found is None else Action("stop", row.id)
+        return None if found is None else Action("tidy", row.id)
     if found is None:
         return Action("fail", row.id, LOST)
     if found.frozen == (row.state is SandboxState.PAUSED):
@@ -77,8 +83,8 @@ class Reconciler:
         """Compare and mend; forget what ended long ago."""
         wanted = {row.id: row for row in await self._rows.list(states=LIVING, limit=100_000)}
         found = {item.sandbox_id: item for item in await self._context.backend.list()}
-        known = {row.id for row in await self._rows.list(states=LIVING, limit=100_000)}
-        for action in plan(wanted, found, known, busy):
+        known = {row.id: row for row in await self._rows.list(states=LIVING, limit=100_000)}
+        for action in plan(_unchanged(wanted, known), found, known, busy):
             _log.info("reconcile", verb=action.verb, sandbox=action.sandbox_id, reason=action.reason)
             try:
                 await self._do(action)
@@ -97,6 +103,8 @@ class Reconciler:
                 await self._lifecycle.end(action.sandbox_id, SandboxState.FAILED, reason, exited)
             case "stop":
                 await backend.stop(action.sandbox_id)
+            case "tidy":
+                await self._lifecycle.tidy(action.sandbox_id)
             case "freeze":
                 await backend.freeze(action.sandbox_id)
             case "thaw":
