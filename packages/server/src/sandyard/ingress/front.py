@@ -299,9 +299,8 @@ class Front(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         exchange = self._receiving
-        if exchange is None or (self._parser.should_upgrade() and exchange.head.has_body):
-            return
-        exchange.request_end()
+        if exchange is not None and not (self._parser.should_upgrade() and exchange.head.has_body):
+            exchange.request_end()
 
     # --- ends
 
