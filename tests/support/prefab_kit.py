@@ -92,8 +92,15 @@ def marks() -> dict:
 
 
 def processes() -> dict:
-    """The other processes of the sandbox: pid 1, the runner's parent, and what should not be there."""
-    return {"count": len([name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()])}
+    """The other processes of the sandbox, and how many of them are neither its first one nor the runner's."""
+    others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    strangers = 0
+    for pid in others:
+        try:
+            strangers += b"/sandkit/" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+    return {"count": len(others), "strangers": strangers}
 
 
 def wrong(kind: str) -> object:

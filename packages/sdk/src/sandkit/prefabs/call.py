@@ -26,6 +26,8 @@ _OPEN_FILES = 1024
 _FINAL = ("done", "error")
 
 INPUTS, OUTPUTS = "data/inputs", "data/outputs"
+BEGUN = b"\0"
+"""What a call's process writes first where it prints to: its call has come."""
 
 
 class FailedError(Exception):
@@ -42,6 +44,7 @@ def serve(connection: socket.socket, find: Callable[[str], Callable[..., Any]], 
     os.makedirs(f"{directory}/{OUTPUTS}", mode=0o700)  # noqa: PTH103
     os.chdir(directory)
     params = json.loads(frames.receive(connection, frames.JSON, _INVOKE_LIMIT))["params"]
+    os.write(1, BEGUN)
     try:
         _receive_files(connection, params["files"])
         _limit(params["memory_bytes"])
@@ -58,7 +61,6 @@ def serve(connection: socket.socket, find: Callable[[str], Callable[..., Any]], 
         for data in outputs.read(OUTPUTS, file.path, file.size, frames.CHUNK):
             connection.sendall(frames.chunk(data))
         connection.sendall(frames.chunk(b""))
-    connection.sendall(frames.pack({"jsonrpc": "2.0", "method": "end"}))
 
 
 def _call(

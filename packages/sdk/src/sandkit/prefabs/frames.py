@@ -5,7 +5,7 @@ A frame is a kind (one byte), a length (four bytes, big-endian) and that many by
 * to the runner: the request `invoke`, then the bytes of each file that it names, each ended by an empty `BYTES` frame. The end of
   that direction (a half-closed connection) is the call's `cancel`, and so is the server's death;
 * from the runner: notifications `event`, then the response (`result` or `error`), then the bytes of each file that the result names,
-  each ended by an empty `BYTES` frame, then the notification `end`; last of all `exited` with how the process ended and its last output.
+  each ended by an empty `BYTES` frame; last of all the notification `exited`: how the process ended, and its last output.
 """
 
 from __future__ import annotations

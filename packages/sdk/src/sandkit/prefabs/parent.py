@@ -1,8 +1,9 @@
 """The parent of all calls of one prefab version: imports its module once, then forks a process for each connection.
 
-One thread, one `poll`. The parent reads nothing of a call, so no secret and no file ever is in it; it watches each call's connection
-for its end (that is the cancel), keeps the last of what the call prints, and when a call's process has ended it kills what that one
-left behind, removes its directory and says how it ended.
+The server connects ahead, so that the process of the next call waits for it already. One thread, one `poll`. The parent reads
+nothing of a call, so no secret and no file ever is in it; it watches each call's connection for its end (that is the cancel), keeps
+the last of what the call prints, and when a call's process has ended it kills what that one left behind, removes its directory and
+says how it ended.
 """
 
 from __future__ import annotations
@@ -34,16 +35,18 @@ _SUBREAPER = 36  # prctl
 
 
 class Running:
-    """One call's process: its end of the connection, the pipe that it prints into, when it must be killed."""
+    """One call's process: its end of the connection, the pipe that it prints into, when it must be killed.
+
+    `began` is when its call came, in clock ticks since boot; until then it has done nothing, and left nothing behind.
+    """
 
     def __init__(self, connection: socket.socket, log: int, directory: str) -> None:
         self.connection = connection
         self.log = log
         self.directory = directory
         self.tail = b""
-        self.started = _now_ticks()
+        self.began: int | None = None
         self.kill_at: float | None = None
-        self.cancelled = False
 
     def print(self) -> bool:
         """Take what was printed; False when the pipe is at its end."""
@@ -51,6 +54,8 @@ class Running:
             data = os.read(self.log, _READ)
         except BlockingIOError:
             return True
+        if self.began is None and data:
+            self.began, data = _now_ticks(), data[len(call.BEGUN) :]
         self.tail = (self.tail + data)[-LOG_BYTES:]
         return bool(data)
 
@@ -65,7 +70,6 @@ class Parent:
         self._poll = select.poll()
         self._poll.register(self._listener, select.POLLIN)
         self._poll.register(self._wakeup, select.POLLIN)
-        self._waiting: dict[int, socket.socket] = {}  # accepted, and nothing has come yet
         self._calls: dict[int, Running] = {}  # by process id
         self._by_fd: dict[int, int] = {}  # connection or log pipe -> process id
         self._cleaners: set[int] = set()
@@ -80,8 +84,6 @@ class Parent:
                 elif fd == self._wakeup:
                     os.read(self._wakeup, 4096)
                     self._reap()
-                elif fd in self._waiting:
-                    self._begin(fd)
                 elif fd in self._by_fd:
                     self._heard(fd, events)
             self._kill_overdue()
@@ -96,20 +98,10 @@ class Parent:
         except OSError:
             return
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._waiting[connection.fileno()] = connection
-        self._poll.register(connection, select.POLLIN)
+        self._fork(connection)
 
-    def _begin(self, fd: int) -> None:
-        """Fork for a connection on which something came; the guest's probe only connects and leaves."""
-        connection = self._waiting.pop(fd)
-        self._poll.unregister(fd)
-        try:
-            there = connection.recv(1, socket.MSG_PEEK)
-        except OSError:
-            there = b""
-        if not there:
-            connection.close()
-            return
+    def _fork(self, connection: socket.socket) -> None:
+        """Start the process that serves a connection."""
         self._number += 1
         directory = f"{_CALLS}/{self._number}"
         log, printing = os.pipe2(os.O_CLOEXEC)
@@ -125,8 +117,8 @@ class Parent:
             self._child(connection, printing, directory)
         os.close(printing)
         self._calls[pid] = Running(connection, log, directory)
-        self._by_fd[fd] = self._by_fd[log] = pid
-        self._poll.register(fd, select.POLLRDHUP)
+        self._by_fd[connection.fileno()] = self._by_fd[log] = pid
+        self._poll.register(connection, select.POLLRDHUP)
         self._poll.register(log, select.POLLIN)
 
     def _refuse(self, connection: socket.socket, error: OSError) -> None:
@@ -144,8 +136,6 @@ class Parent:
             for running in self._calls.values():
                 running.connection.close()
                 os.close(running.log)
-            for other in self._waiting.values():
-                other.close()
             self._listener.close()
             os.close(self._wakeup)
             os.dup2(printing, 1)
@@ -171,7 +161,6 @@ class Parent:
 
     def _cancel(self, running: Running) -> None:
         pid = next(pid for pid, other in self._calls.items() if other is running)
-        running.cancelled = True
         running.kill_at = time.monotonic() + GRACE
         _kill_group(pid, signal.SIGTERM)
 
@@ -219,7 +208,7 @@ class Parent:
 
     def _kill_strays(self) -> None:
         """Kill what escaped from the group of a call that has ended: our adopted children from before the oldest call that runs."""
-        oldest = min((running.started for running in self._calls.values()), default=None)
+        oldest = min((running.began for running in self._calls.values() if running.began is not None), default=None)
         for pid in _children():
             if pid in self._calls or pid in self._cleaners:
                 continue

@@ -59,6 +59,7 @@ class Run:
         self.refusal: Refusal | None = None
         """Why the only call could not be run at all, found out after its admission."""
         self.task: asyncio.Task[None] | None = None
+        self.started = False
 
     @property
     def streams(self) -> bool:
@@ -148,6 +149,7 @@ class Jobs:
 
         Cancelling ends the functions; the job is CANCELLED then.
         """
+        run.started = True
         self._running[run.job.id] = run
         state: JobState | None = None
         try:
@@ -161,6 +163,16 @@ class Jobs:
             del self._running[run.job.id]
             with anyio.CancelScope(shield=True):
                 await self._end(run, state)
+
+    @asynccontextmanager
+    async def owned(self, run: Run) -> AsyncGenerator[None]:
+        """Hold an admitted job that somebody is about to finish: if that never begins, the job ends as cancelled."""
+        try:
+            yield
+        finally:
+            if not run.started:
+                with anyio.CancelScope(shield=True):
+                    await self._end(run, JobState.CANCELLED)
 
     def spawn(self, run: Run) -> None:
         """Run a job that outlives the request that asked for it.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,7 +20,6 @@ from sandyard.services.ids import new_id
 from sandyard.services.prefabs.places import START_SECONDS, worker_spec
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncGenerator
 
     from sandyard.domain.prefabs import Manifest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _SPARE_SECONDS = 120.0
 """How much longer the keeper lets a sandbox live than we need it: it is for the time when no server runs."""
 _STOP_SECONDS = 30.0
+_SPARES = 2
 _log = structlog.get_logger("sandyard.prefabs")
 
 
@@ -45,6 +47,9 @@ class Worker:
     ended: asyncio.Future[Exited] | None = None
     ready: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     leave: asyncio.Event = field(default_factory=asyncio.Event)
+    spares: deque[socket.socket] = field(default_factory=deque[socket.socket])
+    """Connections for the next calls, made ahead: dialling and forking are not what a caller waits for."""
+    dialling: int = 0
 
 
 class Workers:
@@ -85,18 +90,39 @@ class Workers:
         finally:
             worker.active -= 1
             worker.used_at = self._context.clock.now()
+            self._dial_ahead(worker)
 
     async def connect(self, worker: Worker) -> socket.socket:
-        """Return a connection to the runner.
+        """Return a connection to the runner, behind which a process waits for its call.
 
         Raises:
             SandboxGone: the sandbox has ended; another `borrow` starts a new one.
         """
         try:
-            return await self._context.dialer.connect(worker.id, PORT)
+            sock = _spare(worker) or await self._context.dialer.connect(worker.id, PORT)
         except (SandboxGone, PortClosed, OSError) as error:
             self.condemn(worker)
             raise SandboxGone(f"The prefab's sandbox has ended: {error}") from error
+        return sock
+
+    def _dial_ahead(self, worker: Worker) -> None:
+        """Have connections ready; one more than a caller needs who calls again at once."""
+        if self._tasks is not None and not worker.leave.is_set():
+            for _ in range(_SPARES - len(worker.spares) - worker.dialling):
+                worker.dialling += 1
+                self._tasks.create_task(self._dial(worker))
+
+    async def _dial(self, worker: Worker) -> None:
+        try:
+            sock = await self._context.dialer.connect(worker.id, PORT)
+        except (SandboxGone, PortClosed, OSError):
+            return  # the next call finds out for itself
+        finally:
+            worker.dialling -= 1
+        if worker.leave.is_set():
+            sock.close()
+        else:
+            worker.spares.append(sock)
 
     async def reason(self, worker: Worker, seconds: float) -> str | None:
         """Return why the sandbox ended, if it does so within `seconds`."""
@@ -163,6 +189,8 @@ class Workers:
                 self._failed(worker, error)
             finally:
                 self._drop(worker)
+                worker.leave.set()
+                _hang_up(worker)
                 if not worker.ready.done():
                     worker.ready.cancel()
                 with anyio.move_on_after(_STOP_SECONDS, shield=True):
@@ -174,6 +202,7 @@ class Workers:
             try:
                 await self._admit(worker, manifest)
                 worker.ready.set_result(None)
+                self._dial_ahead(worker)
             except ApiError as error:
                 if not self._make_room():
                     raise Refusal(UNAVAILABLE, f"No sandbox can be started now: {error.message}", retry_after=5) from None
@@ -209,3 +238,23 @@ class Workers:
     def _drop(self, worker: Worker) -> None:
         if self._workers.get(worker.key) is worker:
             del self._workers[worker.key]
+
+
+def _spare(worker: Worker) -> socket.socket | None:
+    """Take a connection that was made ahead, if there is one whose process still waits."""
+    while worker.spares:
+        sock = worker.spares.popleft()
+        try:
+            sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return sock
+        except OSError:
+            pass
+        sock.close()  # something came, or the end: the process has ended, by whatever hand
+    return None
+
+
+def _hang_up(worker: Worker) -> None:
+    """Close the connections that were made ahead."""
+    while worker.spares:
+        worker.spares.pop().close()

@@ -107,7 +107,8 @@ async def _plain(request: Request, caller: Caller, parts: GatewayParts, calls: S
 
 
 async def _finish(request: Request, begun: Run, parts: GatewayParts) -> Response:
-    await parts.jobs.finish(begun)
+    async with parts.jobs.owned(begun):
+        await parts.jobs.finish(begun)
     return _done(request, begun)
 
 
@@ -147,9 +148,10 @@ async def _events(begun: Run, parts: GatewayParts, line: Line) -> None:
     async def pass_on(_: int, event: Mapping[str, Any]) -> None:
         await line.event(event)
 
-    if not begun.streams:
-        await line.event({"type": "start", "data": {"job_id": begun.job.id}})
-    await parts.jobs.finish(begun, pass_on if begun.streams else None)
+    async with parts.jobs.owned(begun):
+        if not begun.streams:
+            await line.event({"type": "start", "data": {"job_id": begun.job.id}})
+        await parts.jobs.finish(begun, pass_on if begun.streams else None)
     result = begun.results[0] or CallResult(error={"error_code": JobState.CANCELLED.value, "message": "The call was cancelled"})
     await line.event(render.end_of(begun.job.id, result) if begun.streams else render.terminal(begun.job.id, result.wire()))
 

@@ -1,0 +1,197 @@
+"""The gateway: a warm call against the same function in a child forked by hand, against a cold interpreter, and a stream's delay.
+
+Run: `python benchmarks/gateway.py` (as root for uids and cgroups of the sandboxes' own). Prints markdown. Calls go one by one over one
+connection; the three ways take turns, so that a busy machine is busy for all of them.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+BIN = Path(sys.executable).parent
+MILLI = 1000.0
+CALLS, COLD_CALLS, EVENTS = 400, 20, 300
+PAUSE = 0.005
+
+SOURCE = """
+import time
+
+def add(a: int, b: int) -> dict:
+    return {"sum": a + b}
+
+def paced(count: int, pause: float):
+    for _ in range(count):
+        time.sleep(pause)
+        yield {"type": "content", "data": time.time()}
+"""
+BY_HAND = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import src.main
+for line in sys.stdin:
+    receiving, sending = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(sending, json.dumps(src.main.add(**json.loads(line))).encode())
+        os._exit(0)
+    os.close(sending)
+    answer = b""
+    while data := os.read(receiving, 65536):
+        answer += data
+    os.close(receiving)
+    os.waitpid(pid, 0)
+    sys.stdout.write(answer.decode() + "\\n")
+    sys.stdout.flush()
+"""
+COLD = "import json, sys; sys.path.insert(0, sys.argv[1]); import src.main; print(json.dumps(src.main.add(**json.loads(sys.argv[2]))))"
+
+
+def parameter(name: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "type": kind, "description": name, "required": True}
+
+
+MANIFEST: dict[str, Any] = {
+    "schema_version": "1.0",
+    "id": "bench-one",
+    "version": "1.0.0",
+    "name": "bench-one",
+    "description": "what the benchmark calls",
+    "entry_point": "src/main.py",
+    "functions": [
+        {"name": "add", "description": "add", "parameters": [parameter("a", "integer"), parameter("b", "integer")]},
+        {
+            "name": "paced",
+            "description": "paced",
+            "parameters": [parameter("count", "integer"), parameter("pause", "number")],
+            "streaming": True,
+        },
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A server with the prefab published, and one connection to it."""
+
+    connection: http.client.HTTPConnection
+    key: str
+
+    def post(self, name: str, parameters: dict[str, Any], accept: str) -> http.client.HTTPResponse:
+        call = {"prefab_id": "bench-one", "version": "1.0.0", "function_name": name, "inputs": {"parameters": parameters}}
+        headers = {"X-API-Key": self.key, "Content-Type": "application/json", "Accept": accept}
+        self.connection.request("POST", "/v1/run", json.dumps({"calls": [call]}), headers)
+        return self.connection.getresponse()
+
+    def add(self) -> None:
+        answer = json.loads(self.post("add", {"a": 1, "b": 2}, "application/json").read())
+        assert answer["results"][0]["output"]["output"] == {"sum": 3}, answer
+
+    def delays(self) -> list[float]:
+        """Return how long each event of a paced stream was under way, in milliseconds."""
+        found: list[float] = []
+        reply = self.post("paced", {"count": EVENTS, "pause": PAUSE}, "text/event-stream")
+        while line := reply.readline():
+            now = time.time()
+            if line.startswith(b"data: ") and b'"content"' in line:
+                found.append((now - json.loads(line[6:])["data"]) * MILLI)
+        return found
+
+
+@contextmanager
+def gateway(prefab: Path, root: Path) -> Generator[Gateway]:
+    data_dir = root / "data"
+    serve = [str(BIN / "sandyard"), "serve", "--data-dir", str(data_dir), "--api-port", "0", "--ingress-port", "0"]
+    process = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith("ready"):
+            raise RuntimeError(f"sandyard serve ended with {process.wait()}")
+        subprocess.run(
+            [str(BIN / "sandyard"), "prefab", "publish", str(prefab), "--data-dir", str(data_dir)], check=True, stdout=subprocess.DEVNULL
+        )
+        info = json.loads((data_dir / "server.json").read_text())
+        yield Gateway(
+            http.client.HTTPConnection(urlsplit(info["api_url"]).netloc, timeout=60), (data_dir / "secrets" / "api_key").read_text()
+        )
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextmanager
+def forked_by_hand(prefab: Path) -> Generator[subprocess.Popen[str]]:
+    command = [sys.executable, "-I", "-B", "-c", BY_HAND, str(prefab)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+def ask(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write('{"a": 1, "b": 2}\n')
+    process.stdin.flush()
+    assert process.stdout.readline() == '{"sum": 3}\n'
+
+
+def timed(work: Any, into: list[float]) -> None:
+    began = time.perf_counter()
+    work()
+    into.append((time.perf_counter() - began) * MILLI)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="sandyard-bench-") as name:
+        prefab = Path(name, "bench-one")
+        (prefab / "src").mkdir(parents=True)
+        (prefab / "src/main.py").write_text(SOURCE)
+        (prefab / "prefab-manifest.json").write_text(json.dumps(MANIFEST))
+        warm, hand, cold = [list[float]() for _ in range(3)]
+        with gateway(prefab, Path(name)) as ours, forked_by_hand(prefab) as theirs:
+            for _ in range(20):
+                ours.add()
+                ask(theirs)
+            cold_call = [sys.executable, "-I", "-B", "-c", COLD, str(prefab), '{"a": 1, "b": 2}']
+            for number in range(CALLS):
+                timed(ours.add, warm)
+                timed(lambda: ask(theirs), hand)
+                if number % (CALLS // COLD_CALLS) == 0:
+                    timed(lambda: subprocess.run(cold_call, check=True, stdout=subprocess.DEVNULL), cold)
+            delays = ours.delays()
+    report(warm, hand, cold, delays)
+
+
+def report(warm: list[float], hand: list[float], cold: list[float], delays: list[float]) -> None:
+    rows = {
+        "warm call through the gateway": warm,
+        "the same in a child forked by hand": hand,
+        "a cold interpreter": cold,
+        "delay of a stream's event": delays,
+    }
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n\n| | median ms | p90 |\n|---|---|---|")
+    for name, values in rows.items():
+        print(f"| {name} | {statistics.median(values):.2f} | {statistics.quantiles(values, n=10)[-1]:.2f} |")
+    overhead = statistics.median(warm) - statistics.median(hand)
+    print(f"\noverhead over the forked child: {overhead:.2f} ms (promised: 4); ", end="")
+    print(f"{statistics.median(cold) / statistics.median(warm):.1f} times the calls of a cold interpreter (promised: 10)")
+
+
+if __name__ == "__main__":
+    main()
