@@ -19,6 +19,7 @@ from sandyard.services.deployments import PENDING
 from sandyard.services.ids import new_id
 from sandyard.services.locks import Locks
 from sandyard.services.packages import Bounds, extract
+from sandyard.services.specs import is_agent
 from sandyard.services.spooling import chunks, full_disk_is_507, spool
 from sandyard.services.templates import FILES
 
@@ -160,7 +161,7 @@ class Recipes:
             return recipe
         name = template or (_BUILTIN_OF[stand_in[1]] if stand_in else "base")
         _, origin = await self._templates.resolve(owner, name)
-        if origin.kind is BuildKind.AGENT:
+        if is_agent(origin):
             raise ApiError(INVALID_REQUEST, f"The template {name!r} is an agent; a build starts from an image or a template built by steps")
         return replace(recipe, from_image="", from_build=origin.id)
 

@@ -9,6 +9,8 @@ import anyio
 from sandyard.services.guest import Guest, GuestError, Process, shell
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sandyard.domain.templates import System
     from sandyard.ports import Dialer
 
@@ -26,8 +28,12 @@ class NotReady(Exception):  # noqa: N818 (an answer)
         self.output = output
 
 
-async def start(dialer: Dialer, sandbox_id: str, system: System, *, seconds: float = READY_SECONDS) -> None:
+async def start(
+    dialer: Dialer, sandbox_id: str, system: System, *, seconds: float = READY_SECONDS, env: Mapping[str, str] | None = None
+) -> None:
     """Run the start command of a fresh sandbox; return when the ready command succeeds. It runs on after that.
+
+    `env` is what its commands find beside what the sandbox was started with.
 
     Raises:
         NotReady: the start command failed, or `seconds` have gone by.
@@ -35,7 +41,7 @@ async def start(dialer: Dialer, sandbox_id: str, system: System, *, seconds: flo
     """
     if not system.start_cmd and not system.ready_cmd:
         return
-    attempt = _Attempt(Guest(dialer, sandbox_id), system)
+    attempt = _Attempt(Guest(dialer, sandbox_id), system, env or {})
     try:
         with anyio.fail_after(seconds):
             await attempt.run()
@@ -48,8 +54,9 @@ async def start(dialer: Dialer, sandbox_id: str, system: System, *, seconds: flo
 class _Attempt:
     """One start, with what its commands printed."""
 
-    def __init__(self, guest: Guest, system: System) -> None:
+    def __init__(self, guest: Guest, system: System, env: Mapping[str, str]) -> None:
         self._guest = guest
+        self._env = env
         self._system = system
         self._printed = bytearray()
         self._last_check = bytearray()
@@ -60,7 +67,7 @@ class _Attempt:
         if not system.start_cmd:
             await self._until_ready()
             return
-        command = shell(system.start_cmd, env=system.env, cwd=system.workdir or None, user=system.user)
+        command = shell(system.start_cmd, env=self._env, cwd=system.workdir or None, user=system.user)
         async with self._guest.started(command) as process, anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch, process, tasks.cancel_scope)
             try:
@@ -96,7 +103,7 @@ class _Attempt:
         pause = _FIRST_PAUSE
         while system.ready_cmd:
             self._last_check.clear()
-            command = shell(system.ready_cmd, env=system.env, cwd=system.workdir or None, user=system.user)
+            command = shell(system.ready_cmd, env=self._env, cwd=system.workdir or None, user=system.user)
             if await self._guest.run(command, self._keep_check) == 0:
                 return
             await anyio.sleep(pause)

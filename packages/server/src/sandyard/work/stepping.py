@@ -32,13 +32,17 @@ _LINE_BYTES = 8000
 
 @dataclass(frozen=True, slots=True)
 class Stepping:
-    """`work` is a directory on the host for what COPY unpacks; `files` are host directories by hash, the others are blobs."""
+    """`work` is a directory on the host for what COPY unpacks; `files` are host directories by hash, the others are blobs.
+
+    `as_root`: there is a root inside, who does what the steps' users may not.
+    """
 
     context: Context
     guest: Guest
     log: BuildLog
     work: Path
     files: Mapping[str, Path]
+    as_root: bool
 
     async def run(self, steps: Sequence[Step], system: System, *, template_id: str, done: int) -> System:
         """Carry out the steps after the first `done`; return the system with its variables, user and directory.
@@ -60,7 +64,7 @@ class Stepping:
 
     async def furnish(self) -> None:
         """Give an image a /bin/bash, by which E2B's clients run commands: its sh has to do where it has none."""
-        if await self._is_root():
+        if self.as_root:
             await self._script("[ -e /bin/bash ] || ln -s sh /bin/bash || true")
 
     async def _lives(self) -> bool:
@@ -95,22 +99,21 @@ class Stepping:
     async def _workdir(self, path: str, system: System) -> System:
         workdir = self._absolute(path, system)
         made = 'if [ ! -d "$1" ]; then mkdir -p "$1" && { [ -z "$2" ] || chown "$2" "$1"; }; fi'
-        owner = _with_group(system.user) if await self._is_root() else ""
+        owner = _with_group(system.user) if self.as_root else ""
         await self._script(made, workdir, owner)
         return replace(system, workdir=workdir)
 
     async def _copy(self, step: Step, system: System, template_id: str) -> None:
         source, destination, owner, mode = [*step.args, "", ""][:4]
         target = self._absolute(destination, system) + ("/" if destination.endswith("/") else "")
-        as_root = await self._is_root()
         found = await self._unpacked(step.files_hash, source, template_id)
-        test = _sh('test -d "$1"', target, user=self._copier(as_root=as_root))
+        test = _sh('test -d "$1"', target, user=self._hand)
         is_directory = await self._quietly(test) == 0
         archive = self.work / "copy.tar"
         bits = int(mode, 8) if mode else None
         directory = await anyio.to_thread.run_sync(lambda: copying.pack(found, target, archive, into_directory=is_directory, mode=bits))
-        await self.guest.upload(_ARCHIVE, chunks(archive), archive.stat().st_size, user=self._copier(as_root=as_root))
-        await self._script(copying.SCRIPT, _ARCHIVE, _STAGE, _with_group(owner or system.user) if as_root else "", directory)
+        await self.guest.upload(_ARCHIVE, chunks(archive), archive.stat().st_size, user=self._hand)
+        await self._script(copying.SCRIPT, _ARCHIVE, _STAGE, _with_group(owner or system.user) if self.as_root else "", directory)
 
     async def _unpacked(self, files_hash: str, source: str, template_id: str) -> Sequence[Path]:
         """Unpack an upload on the host; return what `source` means of it."""
@@ -131,18 +134,10 @@ class Stepping:
     async def _script(self, script: str, *args: str) -> None:
         """Run a script of ours, as root where there is one."""
         output = _Output(self.log)
-        user = self._copier(as_root=await self._is_root())
-        code = await self.guest.run(_sh(script, *args, user=user), output.take)
+        code = await self.guest.run(_sh(script, *args, user=self._hand), output.take)
         await output.end()
         if code != 0:
             raise BuildFailed("\n".join(output.last) or f"exit code {code}")
-
-    async def _is_root(self) -> bool:
-        """Whether there is a root inside that commands can be run as."""
-        try:
-            return await self._quietly(_sh("exit 0", user="root")) == 0
-        except GuestError:
-            return False
 
     async def _quietly(self, command: Command) -> int:
         async def ignore(_: bytes) -> None:
@@ -150,9 +145,10 @@ class Stepping:
 
         return await self.guest.run(command, ignore)
 
-    @staticmethod
-    def _copier(*, as_root: bool) -> str:
-        return "root" if as_root else "user"
+    @property
+    def _hand(self) -> str:
+        """As whom the platform works inside."""
+        return "root" if self.as_root else "user"
 
     @staticmethod
     def _absolute(path: str, system: System) -> str:

@@ -18,6 +18,7 @@ from sandyard.services.guest import Guest, GuestError
 from sandyard.services.ids import new_id
 from sandyard.services.specs import build_dir, image_root, system_environment
 from sandyard.services.startup import NotReady, start
+from sandyard.work import disk
 from sandyard.work.failures import BuildFailed
 from sandyard.work.stepping import Stepping
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sandyard.domain.specs import Exited
+    from sandyard.domain.specs import Exited, Started
     from sandyard.domain.templates import Build, Recipe, Step
     from sandyard.services.builtins import Builtins
     from sandyard.services.context import Context
@@ -82,13 +83,15 @@ class StepBuilder:
         home = build_dir(self._settings, build.id)
         await anyio.to_thread.run_sync(trees.remove, home)
         await anyio.Path(home).mkdir(parents=True)
+        if await anyio.to_thread.run_sync(disk.is_nearly_full, home):
+            raise BuildFailed("The platform's disk is nearly full", step=BASE)
         origin = await self._origin(build, build.recipe, log)
         sandbox_id = new_id("sandbox")
         spec = self._spec(build, sandbox_id, origin)
         with self._exits.watch(sandbox_id) as ended:
             try:
-                await self._context.backend.start(spec)
-                return await self._inside(build, build.recipe, origin, sandbox_id, log)
+                started = await self._context.backend.start(spec)
+                return await self._inside(build, build.recipe, origin, started, log)
             except StartFailed as failure:
                 raise BuildFailed(f"The system to build in did not start: {failure.exited.reason}", step=BASE) from failure
             except GuestError as failure:
@@ -97,25 +100,25 @@ class StepBuilder:
                 with anyio.CancelScope(shield=True):
                     await self._context.backend.stop(sandbox_id)
 
-    async def _inside(self, build: Build, recipe: Recipe, origin: _Origin, sandbox_id: str, log: BuildLog) -> Made:
-        guest = Guest(self._context.dialer, sandbox_id)
+    async def _inside(self, build: Build, recipe: Recipe, origin: _Origin, started: Started, log: BuildLog) -> Made:
+        guest = Guest(self._context.dialer, started.sandbox_id)
         home = build_dir(self._settings, build.id)
-        stepping = Stepping(self._context, guest, log, home / "work", self._files(build))
+        stepping = Stepping(self._context, guest, log, home / "work", self._files(build), started.isolation.root)
         if recipe.from_image:
             await stepping.furnish()
         system = await stepping.run(recipe.steps, origin.system, template_id=build.template_id, done=origin.done)
         system = replace(system, saved=True, start_cmd=recipe.start_cmd, ready_cmd=recipe.ready_cmd)
         await anyio.to_thread.run_sync(trees.remove, home / "work")
         await log.say("Saving the file system")
-        saved = await self._context.snapshots.save(sandbox_id, home / "system")
+        saved = await self._context.snapshots.save(started.sandbox_id, home / "system")
         if system.start_cmd or system.ready_cmd:
             await log.say("Starting it once, to see that it becomes ready")
-            await self._try(sandbox_id, system)
+            await self._try(started.sandbox_id, system)
         return Made(system=system, size_bytes=saved.size_bytes)
 
     async def _try(self, sandbox_id: str, system: System) -> None:
         try:
-            await start(self._context.dialer, sandbox_id, system, seconds=_READY_SECONDS)
+            await start(self._context.dialer, sandbox_id, system, seconds=_READY_SECONDS, env=system.env)
         except NotReady as failure:
             raise BuildFailed(str(failure), step=FINALIZE) from failure
 
