@@ -133,9 +133,13 @@ class Acting:
         user = self._user
         self._groups = os.getgroups()
         real_uid, real_gid = (user.uid, user.gid) if self._wholly else (-1, -1)
-        _set_groups(user.groups, user.gid)
-        os.setresgid(real_gid, user.gid, 0)
-        os.setresuid(real_uid, user.uid, 0)
+        try:
+            _set_groups(user.groups, user.gid)
+            os.setresgid(real_gid, user.gid, 0)
+            os.setresuid(real_uid, user.uid, 0)
+        except OSError:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if not self._switch:
