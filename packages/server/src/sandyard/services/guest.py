@@ -157,9 +157,8 @@ class Process:
             GuestError: the sandbox ended.
         """
         async for event in self._events:
-            data = cast("dict[str, str]", event.get("data") or {})
-            for text in data.values():
-                await on_output(_bytes(text))
+            for data in _outputs(event):
+                await on_output(data)
             end = event.get("end")
             if end is not None:
                 return _exit_code(end)
@@ -258,9 +257,11 @@ def _object(data: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _bytes(text: object) -> bytes:
+def _outputs(event: dict[str, Any]) -> list[bytes]:
+    data = event.get("data")
+    texts = cast("dict[str, object]", data).values() if isinstance(data, dict) else ()
     try:
-        return base64.b64decode(str(text), validate=True)
+        return [base64.b64decode(str(text), validate=True) for text in texts]
     except (binascii.Error, ValueError) as error:
         raise GuestError("The guest sent output that is not base64") from error
 

@@ -36,6 +36,8 @@ UPLOAD_SECONDS = 3600
 """How long an upload's address is good for: as long as E2B's clients give an upload."""
 DRAFT_SECONDS = 24 * 3600.0
 """How long a build may wait to be ordered."""
+_RECENT = 5
+"""Builds of a template whose uploads are kept when a server starts."""
 _HASH = re.compile(r"[0-9a-f]{16,128}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -138,15 +140,22 @@ class Recipes:
         return ordered or build
 
     async def sweep(self) -> None:
-        """Forget what was announced long ago and never ordered, and the files of templates that are gone."""
+        """Forget what was announced long ago and never ordered, and the files that no recent build copied."""
         drafts = [build for build in await self._store.builds.list(states=[BuildState.PENDING]) if build.drafted]
         for build in drafts:
             if build.created_at < self._clock.now() - DRAFT_SECONDS:
                 await self._store.builds.delete(build.id)
         for key in await self._blobs.keys(FILES):
-            if await self._store.templates.get_template(key.split("/")[1]) is None:
+            _, template_id, files_hash = key.split("/")
+            if not await self._is_wanted(template_id, files_hash):
                 await self._blobs.delete(key)
         await anyio.to_thread.run_sync(_empty, self._settings.data_dir / "uploads")
+
+    async def _is_wanted(self, template_id: str, files_hash: str) -> bool:
+        """Whether an upload may be copied from again: by what is still to be ordered, or as recent builds of its template did."""
+        builds = (await self._store.builds.list(template_id=template_id))[:_RECENT]
+        steps = [step for build in builds if build.recipe is not None for step in build.recipe.steps]
+        return any(build.drafted for build in builds) or any(step.files_hash == files_hash for step in steps)
 
     async def _checked(self, owner: str, template_id: str, recipe: Recipe, template: str) -> Recipe:
         """Return the recipe with what it builds from resolved, when every step can be carried out."""
