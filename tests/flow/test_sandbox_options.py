@@ -116,6 +116,25 @@ async def test_who_may_reach_which_port(platform: Platform, sandbox: dict[str, A
         await platform.api.delete(f"/sandboxes/{made['sandboxID']}")
 
 
+@pytest.mark.promise("sandboxes.network", "sandboxes.traffic-token")
+async def test_a_changed_way_out_leaves_the_way_in_and_connect_changes_both(platform: Platform) -> None:
+    made = await platform.create("echo", network={"maskRequestHost": "h", "httpsPorts": [8443], "allowPublicTraffic": False})
+    url = f"/sandboxes/{made['sandboxID']}"
+    assert (await platform.api.put(f"{url}/network", json={"denyOut": ["1.1.1.1"]})).status_code == 204
+    network = (await detail_of(platform, made["sandboxID"]))["network"]
+    assert (network["denyOut"], network["maskRequestHost"], network["httpsPorts"]) == (["1.1.1.1"], "h", [8443])
+    connected = await platform.api.post(f"{url}/connect", json={"timeout": 60, "network": {"allowPublicTraffic": True}})
+    assert "trafficAccessToken" not in connected.json()
+    headers = {"PPIO-Sandbox-Id": made["sandboxID"], "PPIO-Sandbox-Port": "8080"}
+    async with httpx.AsyncClient(base_url=platform.sandbox_url, headers=headers, trust_env=False) as anyone:
+        assert (await anyone.get("/")).status_code == 200
+        again = await platform.api.post(f"{url}/connect", json={"allowPublicTraffic": False})
+        assert again.json()["trafficAccessToken"] == made["trafficAccessToken"]
+        assert (await anyone.get("/")).status_code == 403
+    assert (await detail_of(platform, made["sandboxID"]))["network"]["denyOut"] == []
+    await platform.api.delete(url)
+
+
 @pytest.mark.promise("sandboxes.list")
 async def test_the_list_goes_by_order_start_and_template(platform: Platform) -> None:
     first, second = [(await platform.create("echo", metadata={"order": "yes"}))["sandboxID"] for _ in range(2)]

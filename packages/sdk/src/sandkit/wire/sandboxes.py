@@ -76,11 +76,13 @@ class CreateSandbox(Message):
 class ConnectSandbox(Message):
     """`POST /sandboxes/{id}/connect`: resume if paused; the time-out is only ever extended for a running one.
 
-    Without `memory` a paused sandbox starts anew from its files, and its processes are gone.
+    Without `memory` a paused sandbox starts anew from its files, and its processes are gone. `network` replaces its rules.
     """
 
     timeout: Seconds | None = None
     memory: bool = True
+    network: NetworkOptions | None = None
+    allow_public_traffic: bool | None = None
 
 
 class PauseSandbox(Message):

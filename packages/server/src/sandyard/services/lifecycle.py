@@ -160,7 +160,7 @@ class Lifecycle:
         except BackendError as error:
             _log.warning("a sandbox could not be resumed by traffic", sandbox=sandbox_id, error=str(error))
 
-    async def reset(self, sandbox_id: str, seconds: float, *, resume: bool, network: Network | None) -> Sandbox | None:
+    async def reset(self, sandbox_id: str, seconds: float, *, resume: bool) -> Sandbox | None:
         """Take a sandbox back to what it began with, running or paused, and return its row; None if it is neither.
 
         Raises:
@@ -177,7 +177,6 @@ class Lifecycle:
                 state=SandboxState.PAUSED,
                 saved=True,
                 restore=before.origin,
-                network=network or before.network,
                 ends_at=self._clock.now() + SAVED_SECONDS,
             )
             if row is None:
@@ -193,11 +192,12 @@ class Lifecycle:
             if row is not None and row.saved:
                 await self._backend.stop(sandbox_id)
 
-    async def set_network(self, sandbox_id: str, network: Network) -> Sandbox | None:
+    async def set_network(self, sandbox_id: str, network: Network, *, public: bool) -> Sandbox | None:
         """Let other rules hold for a sandbox, from now on and whenever it is started again; None if it has ended."""
         async with self._locks.of(sandbox_id):
-            row = await self._rows.change(sandbox_id, LIVING, network=network)
+            row = await self._rows.change(sandbox_id, LIVING, network=network, public=public)
             if row is not None:
+                self._show(row)
                 self._egress.change(sandbox_id, egress_policy(self._policy, network))
                 await self._company.events.note(row, "updated")
             return row
@@ -372,7 +372,7 @@ class Lifecycle:
     def _show(self, row: Sandbox) -> None:
         route = self._catalog.get(row.id)
         if route is not None:
-            self._catalog.put(routes.shown(route, row))
+            self._catalog.put(routes.shown(route, row, self._tokens))
 
     async def _or_lost(self, row: Sandbox, act: Awaitable[None]) -> None:
         try:

@@ -14,25 +14,19 @@ if TYPE_CHECKING:
 
 def route_of(row: Sandbox, agent: str, tokens: AccessTokens) -> Route:
     """Return the route of a sandbox of the template `agent`."""
-    route = Route(
-        sandbox_id=row.id,
-        owner=row.owner,
-        agent=agent,
-        state=row.state,
-        access_token=tokens.access_token(row.id),
-        public=row.public,
-        traffic_token="" if row.public else tokens.traffic_token(row.id),
-        mask_request_host=row.network.mask_request_host,
-        https_ports=row.network.https_ports,
-    )
-    return shown(route, row)
+    route = Route(sandbox_id=row.id, owner=row.owner, agent=agent, state=row.state, access_token=tokens.access_token(row.id))
+    return shown(route, row, tokens)
 
 
-def shown(route: Route, row: Sandbox) -> Route:
+def shown(route: Route, row: Sandbox, tokens: AccessTokens) -> Route:
     """Return the route with what changes in a sandbox's life. Traffic resumes only what has its memory, as with E2B."""
     return replace(
         route,
         state=row.state,
+        public=row.public,
+        traffic_token="" if row.public else tokens.traffic_token(row.id),
+        mask_request_host=row.network.mask_request_host,
+        https_ports=row.network.https_ports,
         auto_resume=row.auto_resume and not row.saved,
         reason=row.reason,
         exit_code=row.exit_code,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sandkit.wire.errors import CONFLICT, SANDBOX_NOT_FOUND, ApiError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sandyard.services.outputs import Line
     from sandyard.services.templates import Templates
 
-__all__ = ["DEFAULT_SECONDS", "NewSandbox", "Quota", "SandboxView", "Sandboxes", "Search"]
+__all__ = ["DEFAULT_SECONDS", "NewSandbox", "Quota", "SandboxView", "Sandboxes", "Search", "Ways"]
 
 _VISIBLE = (SandboxState.RUNNING, SandboxState.PAUSED)
 
@@ -54,6 +54,14 @@ class Search:
     oldest_first: bool = False
     limit: int
     after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Other ways out of and into a sandbox than it was made with; what is None stays."""
+
+    network: Network | None = None
+    public: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +154,11 @@ class Sandboxes:
             row = await self.find(owner, sandbox_id)
             raise ApiError(CONFLICT, f"The sandbox {row.id} is {row.state.value} already")
 
-    async def connect(self, owner: str, sandbox_id: str, seconds: float | None, *, memory: bool = True) -> tuple[SandboxView, bool]:
-        """Let a paused sandbox run on (True), or extend a running one's time (False); return it."""
-        row = await self.find(owner, sandbox_id)
+    async def connect(
+        self, owner: str, sandbox_id: str, seconds: float | None, *, memory: bool = True, ways: Ways | None = None
+    ) -> tuple[SandboxView, bool]:
+        """Let a paused sandbox run on (True), or extend a running one's time (False); return it. `ways` hold before it runs."""
+        row = await self._changed(await self.find(owner, sandbox_id), ways)
         resumed = await self._done(row, self._lifecycle.resume(row.id, seconds or DEFAULT_SECONDS, memory=memory))
         if resumed is not None:
             return await self.describe(resumed), True
@@ -156,14 +166,14 @@ class Sandboxes:
             row = await self._lifecycle.set_end(row.id, seconds, only_later=True) or row
         return await self.get(owner, row.id), False
 
-    async def reset(self, owner: str, sandbox_id: str, seconds: float | None, *, resume: bool, network: Network | None) -> SandboxView:
-        """Take a sandbox back to what it began with.
+    async def reset(self, owner: str, sandbox_id: str, seconds: float | None, *, resume: bool, ways: Ways | None) -> SandboxView:
+        """Take a sandbox back to what it began with. `ways` hold from then on.
 
         Raises:
             ApiError: `conflict` if it is neither running nor paused.
         """
-        row = await self.find(owner, sandbox_id)
-        reset = await self._done(row, self._lifecycle.reset(row.id, seconds or row.timeout, resume=resume, network=network))
+        row = await self._changed(await self.find(owner, sandbox_id), ways)
+        reset = await self._done(row, self._lifecycle.reset(row.id, seconds or row.timeout, resume=resume))
         if reset is None:
             raise ApiError(CONFLICT, f"The sandbox {row.id} cannot be reset now")
         return await self.describe(reset)
@@ -171,8 +181,8 @@ class Sandboxes:
     async def set_network(self, owner: str, sandbox_id: str, network: Network) -> None:
         """Replace what a sandbox may reach; how it is reached stays."""
         row = await self.find(owner, sandbox_id)
-        if await self._lifecycle.set_network(row.id, network) is None:
-            raise await self._gone(row.id)
+        kept = replace(network, mask_request_host=row.network.mask_request_host, https_ports=row.network.https_ports)
+        await self._changed(row, Ways(network=kept))
 
     async def set_timeout(self, owner: str, sandbox_id: str, seconds: float, *, only_later: bool = False) -> None:
         """Let a running sandbox end `seconds` from now (`only_later`: never sooner than it would)."""
@@ -244,6 +254,15 @@ class Sandboxes:
             raise await self._gone(row.id) from None
         except BackendError as error:
             raise said(error, row.id) from None
+
+    async def _changed(self, row: Sandbox, ways: Ways | None) -> Sandbox:
+        if ways is None:
+            return row
+        public = row.public if ways.public is None else ways.public
+        changed = await self._lifecycle.set_network(row.id, ways.network or row.network, public=public)
+        if changed is None:
+            raise await self._gone(row.id)
+        return changed
 
     async def _gone(self, sandbox_id: str) -> ApiError:
         row = await self._rows.get(sandbox_id)

@@ -57,7 +57,8 @@ async def connect(
 ) -> Sandbox:
     """Resume a paused sandbox (201), or extend a running one's time (200)."""
     wanted = body or ConnectSandbox(timeout=None)
-    view, resumed = await services.sandboxes.connect(owner, sandbox_id, wanted.timeout, memory=wanted.memory)
+    ways = wishes.ways(wanted.network, wanted.allow_public_traffic, services.check_entry)
+    view, resumed = await services.sandboxes.connect(owner, sandbox_id, wanted.timeout, memory=wanted.memory, ways=ways)
     response.status_code = status.HTTP_201_CREATED if resumed else status.HTTP_200_OK
     return render.sandbox(view)
 
@@ -80,8 +81,8 @@ async def resume(sandbox_id: str, owner: Owner, services: Services, body: Annota
 async def reset(sandbox_id: str, owner: Owner, services: Services, body: Annotated[ResetSandbox | None, Body()] = None) -> Reset:
     """Take a sandbox back to what it was made from: its processes and what it wrote are gone, its id and tokens stay."""
     wanted = body or ResetSandbox(timeout=None)
-    network = None if wanted.network is None else wishes.network(wanted.network, services.check_entry)
-    view = await services.sandboxes.reset(owner, sandbox_id, wanted.timeout, resume=wanted.resume, network=network)
+    ways = wishes.ways(wanted.network, None, services.check_entry)
+    view = await services.sandboxes.reset(owner, sandbox_id, wanted.timeout, resume=wanted.resume, ways=ways)
     return Reset(traffic_access_token=view.traffic_token)
 
 

@@ -10,6 +10,7 @@ from sandkit.wire.sandboxes import NetworkOptions
 from sandyard.domain.sandboxes import Network
 from sandyard.domain.specs import GUEST_PORT
 from sandyard.services.creation import NewSandbox
+from sandyard.services.sandboxes import Ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,6 +84,13 @@ def network(options: EgressOptions, check: Callable[[str], object], *, internet:
         deny_out=tuple(options.deny_out),
     )
     return _reached(options, allowed) if isinstance(options, NetworkOptions) else allowed
+
+
+def ways(options: NetworkOptions | None, public: bool | None, check: Callable[[str], object]) -> Ways | None:
+    """Return what a body of connect or reset changes; None for nothing. Raises as `network`."""
+    if options is None:
+        return None if public is None else Ways(public=public)
+    return Ways(network=network(options, check), public=options.allow_public_traffic if public is None else public)
 
 
 def _reached(options: NetworkOptions, rules: Network) -> Network:
