@@ -216,7 +216,7 @@ ROUTES = [
     Route("/v1/messages", anthropic, methods=["POST"]),
     Route("/dashscope/services/aigc/{kind}/generation", dashscope, methods=["POST"]),
     Route("/dashscope/services/aigc/text-generation/generation", dashscope, methods=["POST"]),
-    Route("/v1beta/models/{call:path}", gemini, methods=["POST"]),
+    Route("/{version:str}/models/{call:path}", gemini, methods=["POST"]),
     Route("/api/chat", ollama, methods=["POST"]),
 ]
 

@@ -77,9 +77,11 @@ class Models:
     async def close(self) -> None:
         """Close the clients that were made."""
         for model in self._made.values():
-            close = getattr(getattr(model, "client", None), "close", None)
-            if inspect.iscoroutinefunction(close):
-                await close()
+            client = getattr(model, "client", None)
+            close = getattr(getattr(client, "aio", None), "aclose", None) or getattr(client, "close", None)
+            closing = close() if close is not None else None
+            if inspect.isawaitable(closing):
+                await closing
 
 
 class Running:

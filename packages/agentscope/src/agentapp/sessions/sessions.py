@@ -179,11 +179,13 @@ def _encoded(module: str, part: Module) -> bytes:
 
 def _put(loads: Mapping[str, tuple[Module, dict[str, Any]]]) -> None:
     """Load every module, or none."""
-    before = [(part, part.state_dict()) for part, _ in loads.values()]
+    changed: list[tuple[Module, dict[str, Any]]] = []
     try:
         for part, state in loads.values():
+            before = part.state_dict()
             part.load_state_dict(state)
+            changed.append((part, before))
     except Exception as error:
-        for part, state in before:
-            part.load_state_dict(state)
+        for part, before in changed:
+            part.load_state_dict(before)
         raise SessionError(f"the kept state does not fit the modules {', '.join(loads)}: {type(error).__name__}: {error}") from error

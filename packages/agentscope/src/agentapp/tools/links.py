@@ -26,7 +26,7 @@ from mcp.types import CONNECTION_CLOSED, ServerNotification, TextContent, ToolLi
 from agentapp.errors import ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectSendStream
@@ -202,6 +202,16 @@ class Link:
         elif isinstance(message, ServerNotification) and isinstance(message.root, ToolListChangedNotification):
             connection.tasks.start_soon(self._listed, connection)  # whoever hears cannot wait for an answer
 
+    async def _watch(self, response: httpx.Response) -> None:
+        """Have a body that breaks off end the connection: the library only logs it, and the call would wait for its time-out."""
+
+        def broken(error: BaseException) -> None:
+            if self._connection is not None:
+                self._drop(self._connection, error)
+
+        if isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = _Watched(response.stream, broken)
+
     async def _listed(self, connection: _Connection) -> None:
         try:
             with anyio.fail_after(self._told.timeout):
@@ -223,10 +233,30 @@ class Link:
             else:
                 timeout = httpx.Timeout(told.timeout, read=told.sse_read_timeout)
                 client = await stack.enter_async_context(create_mcp_http_client(headers, timeout))
+                client.event_hooks = {"response": [self._watch]}
                 reader, writer, _ = await stack.enter_async_context(
                     streamable_http_client(told.url or "", http_client=client, terminate_on_close=False)
                 )
             yield reader, writer
+
+
+class _Watched(httpx.AsyncByteStream):
+    """A body; `broken` is called where it does not end as it should."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, broken: Callable[[BaseException], None]) -> None:
+        self._stream = stream
+        self._broken = broken
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+            self._broken(error)
+            raise
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 async def _passed_on(reader: Any, send: MemoryObjectSendStream[Any], connection: _Connection) -> None:

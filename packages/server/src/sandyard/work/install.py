@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sandyard.domain.specs import MEBIBYTE, EgressPolicy, Limits, Mount, SandboxSpec
 from sandyard.services import trees
 from sandyard.services.specs import APP, VENV, build_dir, environment
+from sandyard.work import agentscope
 
 if TYPE_CHECKING:
     from sandyard.config import Settings
@@ -80,7 +81,9 @@ def prepare(home: Path) -> None:
         trees.remove(home / name)
         (home / name).mkdir(parents=True)
     tools = home / "tools"
-    (tools / "overrides.txt").write_text("".join(f'{name} ; sys_platform == "never"\n' for name in OURS))
+    wheel = agentscope.make_wheel(tools)
+    ours = "".join(f'{name} ; sys_platform == "never"\n' for name in OURS)
+    (tools / "overrides.txt").write_text(ours + (agentscope.override(wheel) if wheel else ""))
     (tools / "sdk.txt").write_text("\n".join(requires("sandyard-sdk") or ()) + "\n")
     (tools / "install.sh").write_text(_SCRIPT)
 
