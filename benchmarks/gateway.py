@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -127,7 +126,7 @@ def gateway(prefab: Path, root: Path) -> Generator[Gateway]:
         )
         info = json.loads((data_dir / "server.json").read_text())
         yield Gateway(
-            http.client.HTTPConnection(urlsplit(info["api_url"]).netloc, timeout=60), (data_dir / "secrets" / "api_key").read_text()
+            http.client.HTTPConnection(info["api_url"].removeprefix("http://"), timeout=60), (data_dir / "secrets" / "api_key").read_text()
         )
     finally:
         process.send_signal(signal.SIGTERM)

@@ -116,6 +116,14 @@ async def events(
         return [json.loads(line.removeprefix("data: ")) async for line in reply.aiter_lines() if line.startswith("data: ")]
 
 
+def refused(reply: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Return the error of a reply that must have this status and code."""
+    assert reply.status_code == status, reply.text
+    found = reply.json()["detail"]
+    assert found["error_code"] == code, found
+    return found
+
+
 KIT = "test-kit"
 
 
