@@ -206,3 +206,21 @@ async def test_a_build_goes_on_after_the_server_was_killed(tmp_path: Path) -> No
         got = await server.call(sandbox, "/files", port=49983, params={"path": "a.txt"})
         assert got.text == "kept\n"
         assert not [path for path in (server.data_dir / "builds" / made["buildID"]).iterdir() if path.name != "system"]
+
+
+@pytest.mark.promise("template.uploads")
+async def test_a_restart_forgets_the_uploads_that_nothing_copies(tmp_path: Path) -> None:
+    async with Platform(tmp_path / "data") as server:
+        made = await announce(server.api, "tidy")
+        for files_hash in (HASH, "b" * 64):
+            assert (await upload(server.api, "tidy", pack_members({"a": b"1"}), files_hash=files_hash)).status_code == 200
+        await server.restart()
+        assert len(list((server.data_dir / "blobs" / "files" / made["templateID"]).iterdir())) == 2, "it may still be ordered"
+        where = f"/templates/{made['templateID']}/builds/{made['buildID']}"
+        step = {"type": "COPY", "args": ["a", "/b", "", ""], "filesHash": HASH}
+        assert (await server.api.post(f"/v2{where}", json={"steps": [step]})).status_code == 202
+        assert (await server.follow(made["templateID"], made["buildID"]))["status"] == "error", "the memory back end has no files"
+        await server.restart()
+        assert [path.name for path in (server.data_dir / "blobs" / "files" / made["templateID"]).iterdir()] == [HASH]
+        assert (await server.api.delete("/templates/tidy")).status_code == 204
+        assert list((server.data_dir / "blobs" / "files").rglob("*/*")) == []

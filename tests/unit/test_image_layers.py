@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import tarfile
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sandyard.work.failures import BuildFailed
 from sandyard.work.layers import Root
 from sandyard.work.registry import ImageName, read_name
 from support.registry import layer, special
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINK, HARD, DIRECTORY, DEVICE, FIFO = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE
 
@@ -93,6 +93,40 @@ def test_no_member_leaves_the_root(tmp_path: Path, members: list[tuple[tarfile.T
     assert (beside / "file").read_bytes() == b"mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "layer0"]
     assert sorted(path.name for path in (tmp_path / "image").iterdir()) == ["beside", "root"]
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "..", ".", "", ".wh.a", ".wh.b", ".wh..wh..opq", "beside"]), min_size=1, max_size=4).map(
+    "/".join
+)
+TARGETS = st.one_of(NAMES, NAMES.map(lambda name: f"/{name}"), st.just("../beside"), st.just("../beside/file"))
+
+
+@pytest.mark.promise("template.image_hostile")
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just(tarfile.REGTYPE), NAMES, st.just("")),
+                st.tuples(st.just(DIRECTORY), NAMES, st.just("")),
+                st.tuples(st.sampled_from([LINK, HARD]), NAMES, TARGETS),
+            ),
+            max_size=8,
+        ),
+        max_size=3,
+    )
+)
+def test_whatever_layers_say_stays_inside(layers: list[list[tuple[bytes, str, str]]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        beside = directory / "image" / "beside"
+        beside.mkdir(parents=True)
+        (beside / "file").write_bytes(b"mine")
+        with contextlib.suppress(BuildFailed):
+            apply(directory, *(layer(*(special(path, kind, target) for kind, path, target in members)) for members in layers))
+        assert sorted(path.name for path in (directory / "image").iterdir()) == ["beside", "root"]
+        assert [path.name for path in beside.iterdir()] == ["file"]
+        assert ((beside / "file").read_bytes(), (beside / "file").stat().st_nlink) == (b"mine", 1)
 
 
 @pytest.mark.promise("template.image_hostile")
