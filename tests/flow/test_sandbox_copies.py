@@ -206,6 +206,22 @@ async def test_forks_begin_with_the_files_of_their_sandbox(process_platform: Pla
 
 
 @pytest.mark.promise("sandboxes.fork")
+@pytest.mark.parametrize("memory", [True, False])
+async def test_a_paused_sandbox_is_forked_and_stays_paused(process_platform: Platform, base: dict[str, Any], memory: bool) -> None:
+    platform = process_platform
+    await write(platform, base, "/home/user/state", "source")
+    await platform.api.post(f"/sandboxes/{base['sandboxID']}/pause", json={"memory": memory})
+    (fork,) = (await platform.api.post(f"/sandboxes/{base['sandboxID']}/fork", json={"timeout": 60})).json()
+    assert await read(platform, fork["sandbox"], "/home/user/state") == "source"
+    assert (await detail_of(platform, base))["pauseMode"] == ("full" if memory else "filesystem")
+    await kill(platform, base)
+    await platform.api.post(f"/sandboxes/{fork['sandbox']['sandboxID']}/reset", json={"timeout": 60})
+    assert await read(platform, fork["sandbox"], "/home/user/state") == "source"
+    await kill(platform, fork["sandbox"])
+    assert states_of(platform) == []
+
+
+@pytest.mark.promise("sandboxes.fork")
 async def test_each_fork_succeeds_or_fails_for_itself(tmp_path: Path) -> None:
     async with Platform(tmp_path / "data", "--max-sandboxes", "3", backend="process") as platform:
         base = await platform.create("base")

@@ -199,6 +199,20 @@ async def test_what_the_memory_back_end_cannot_do_is_501_and_changes_nothing(pla
     assert (await platform.api.get("/snapshots")).json() == []
 
 
+@pytest.mark.promise("sandboxes.auto-pause")
+async def test_where_no_files_can_be_saved_a_time_out_pauses_with_memory(platform: Platform) -> None:
+    made = await platform.create("echo", timeout=1, autoPause=True, autoPauseMemory=False)
+    before = (await platform.call(made)).json()["calls"]
+
+    async def is_paused() -> bool:
+        return (await detail_of(platform, made["sandboxID"])).get("pauseMode") == "full"
+
+    await until(is_paused)
+    await platform.api.post(f"/sandboxes/{made['sandboxID']}/connect", json={"timeout": 60})
+    assert (await platform.call(made)).json()["calls"] == before + 1
+    await platform.api.delete(f"/sandboxes/{made['sandboxID']}")
+
+
 @pytest.mark.promise("sandboxes.events")
 async def test_events_are_told_also_after_the_end(platform: Platform) -> None:
     made = await platform.create("echo")
