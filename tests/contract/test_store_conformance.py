@@ -9,12 +9,13 @@ import pytest
 from sandyard.store import SqliteStore
 from sandyard.store.conformance import CASES as SANDBOXES
 from sandyard.store.conformance import run_case
+from sandyard.store.conformance_accounting import CASES as ACCOUNTING
 from sandyard.store.conformance_gateway import CASES as GATEWAY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = SANDBOXES | GATEWAY
+CASES = SANDBOXES | GATEWAY | ACCOUNTING
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("store.conditional_change", "store.builds_and_tags", "store.forgets")]
 
 

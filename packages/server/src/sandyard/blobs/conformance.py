@@ -68,6 +68,15 @@ async def large_blobs_come_back_as_they_were(blobs: Blobs) -> None:
 
 
 @_case
+async def a_part_comes_back(blobs: Blobs) -> None:
+    piece = bytes(range(256)) * 8192
+    await blobs.put("a", stream([piece, piece]))
+    whole = piece * 2
+    for start, end in ((0, 1), (5, 9), (1, len(whole)), (len(piece) - 3, len(piece) + 3), (0, None), (len(whole) - 7, None)):
+        assert b"".join([chunk async for chunk in blobs.get("a", start, end)]) == whole[start:end]
+
+
+@_case
 async def a_put_replaces(blobs: Blobs) -> None:
     await blobs.put("a", stream([b"long before"]))
     await blobs.put("a", stream([b"after"]))

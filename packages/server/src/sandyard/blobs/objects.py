@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from obstore import GetOptions
+
 CHUNK = 1024 * 1024
 """Bytes that are held at a time, twice at most: one part being written, one being filled."""
 
@@ -69,8 +71,8 @@ class ObjectBlobs:
             await counted.aclose()
         return counted.size
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
-        """Yield the bytes in chunks.
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes in chunks, from `start` up to but without `end`.
 
         Raises:
             ValueError: as `put`.
@@ -79,7 +81,8 @@ class ObjectBlobs:
         """
         checked = _checked(key)
         try:
-            reply = await obstore.get_async(self._store, checked)
+            options: GetOptions = {} if not start and end is None else {"range": {"offset": start} if end is None else (start, end)}
+            reply = await obstore.get_async(self._store, checked, options=options)
             async for chunk in reply.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
         except FileNotFoundError as error:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.templates import BuildState
+from sandyard.store.accounting import SqliteAudit, SqliteQuotas, SqliteSecrets
 from sandyard.store.connection import MEMORY, connect, migrate
 from sandyard.store.events import SqliteEvents
+from sandyard.store.files import SqliteFiles
 from sandyard.store.gateway import SqliteJobs, SqlitePrefabs
 from sandyard.store.rows import BUILDS, KEYS, LOG_LINES, SANDBOXES, TAGS, TEMPLATES, places
 from sandyard.store.worker import Worker
@@ -219,6 +221,10 @@ class SqliteStore:
         self.keys = SqliteKeys(writer, reader)
         self.prefabs = SqlitePrefabs(writer, reader)
         self.jobs = SqliteJobs(writer, reader)
+        self.files = SqliteFiles(writer, reader)
+        self.quotas = SqliteQuotas(writer, reader)
+        self.secrets = SqliteSecrets(writer, reader)
+        self.audit = SqliteAudit(writer, reader)
 
     @classmethod
     async def open(cls, path: Path | str) -> SqliteStore:
