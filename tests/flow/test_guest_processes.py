@@ -238,7 +238,8 @@ async def test_a_terminal(clients_sandbox: Envd, wire: Wire) -> None:
 @pytest.mark.promise("envd.pty")
 async def test_a_terminals_owner_is_its_user_and_ctrl_c_reaches_the_command(clients_sandbox: Envd, wire: Wire) -> None:
     headers = await wire.open_stream(
-        f"{PROCESS}/Start", order("/bin/bash", "-c", "stat -c %U $(tty); trap 'echo stopped; exit 9' INT; sleep 60 & wait", pty=(80, 24))
+        f"{PROCESS}/Start",
+        order("/bin/bash", "-c", "stat -c %U $(tty); trap 'echo stopped; exit 9' INT; echo ready; sleep 60 & wait", pty=(80, 24)),
     )
     out = Output()
     async with clients_sandbox.wire() as other:
@@ -246,8 +247,9 @@ async def test_a_terminals_owner_is_its_user_and_ctrl_c_reaches_the_command(clie
             if flags == END:
                 break
             out.add(each["event"])
-            if b"user" in out.pty and b"^C" not in out.pty:
+            if b"ready" in out.pty and b"^C" not in out.pty:
                 await other.call(f"{PROCESS}/SendInput", {"process": {"pid": out.pid}, "input": {"pty": b64(b"\x03")}})
+    assert b"user" in out.pty
     assert b"stopped" in out.pty
     assert out.end["exitCode"] == 9
 

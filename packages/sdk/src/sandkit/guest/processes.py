@@ -56,6 +56,68 @@ def limit_processes(most: int) -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (bound, bound))
 
 
+def launch_changed(command: list[str], env: Mapping[str, str], standard: tuple[Source, Source, Source], change: Callable[[], None]) -> int:
+    """As `launch`, with `change` called in the new process before it executes: it becomes another user there, never we.
+
+    Raises:
+        OSError, ValueError: as `launch`, or `change` failed.
+    """
+    hearing, telling = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _execute(command, env, standard, change, telling)
+    finally:
+        os.close(telling)
+    with open(hearing, "rb") as file:  # noqa: PTH123 (pathlib takes 6 ms to import; it ends when the program is executed, or could not be)
+        failure = file.read()
+    if failure:
+        os.waitpid(pid, 0)
+        number, _, text = failure.decode(errors="replace").partition(" ")
+        raise OSError(int(number), os.strerror(int(number)), command[0]) if number != "0" else ValueError(text)
+    return pid
+
+
+def _execute(
+    command: list[str], env: Mapping[str, str], standard: tuple[Source, Source, Source], change: Callable[[], None], telling: int
+) -> None:
+    """Become the program, in the forked process. Never returns."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in _STANDARD:
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        for fd, source in enumerate(standard):
+            os.dup2(source if isinstance(source, int) else os.open(source or "/dev/null", os.O_RDWR | os.O_CLOEXEC), fd)
+        change()
+        _search(command, env)
+    except OSError as error:
+        os.write(telling, f"{error.errno} ".encode())
+    except BaseException as error:  # noqa: BLE001 (nothing of ours may run on in this process)
+        os.write(telling, f"0 {error}".encode(errors="replace")[:1024])
+    finally:
+        os._exit(127)
+
+
+def _search(command: list[str], env: Mapping[str, str]) -> None:
+    """Execute the program, looked for in the PATH that it will have. (`os.execvpe` imports `warnings` for it.)
+
+    Raises:
+        OSError: it is nowhere, or cannot be executed.
+    """
+    if "/" in command[0]:
+        os.execve(command[0], command, env)  # noqa: S606 (a client's command is the point)
+    refused: OSError = FileNotFoundError(2, "not found", command[0])
+    for directory in env.get("PATH", os.defpath).split(":"):
+        try:
+            os.execve(f"{directory or '.'}/{command[0]}", command, env)  # noqa: S606 (as above)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = error
+    raise refused
+
+
 class Expendable:
     """While open, what this process starts is the first to go when memory runs out, and not this process.
 

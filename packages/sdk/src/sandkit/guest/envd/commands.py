@@ -13,9 +13,9 @@ import struct
 
 from sandkit.guest.envd.loop import Bell, Channel, Lock
 from sandkit.guest.envd.rpc import RpcError
-from sandkit.guest.envd.users import Acting
+from sandkit.guest.envd.users import Acting, become, is_other
 from sandkit.guest.light import encode, signal
-from sandkit.guest.processes import launch
+from sandkit.guest.processes import launch, launch_changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sandkit.guest.envd.loop import Loop
     from sandkit.guest.envd.users import User
+    from sandkit.guest.processes import Source
 
 _CHUNK = 64 * 1024  # bytes of output in one event, and what a pipe holds
 _ROOM = 256 * 1024  # bytes of events that a follower may be behind
@@ -144,16 +145,16 @@ class Process:
         self._stdin = self._outputs["pty"] = Channel(self._loop, master)
         return pid
 
-    def _launch(self, standard: tuple[int | str | None, int | None, int | None]) -> int:
+    def _launch(self, standard: tuple[Source, Source, Source]) -> int:
         order = self.order
         where = order.user.path(order.cwd or "")
         try:
-            with Acting(order.user, wholly=True):
-                try:
-                    os.chdir(where)
-                except OSError as error:
-                    raise RpcError("invalid_argument", f"The working directory {where!r} cannot be used: {error.strerror}.") from None
-                return launch([order.cmd, *order.args], order.env, standard)
+            with Acting(order.user):
+                os.chdir(where)
+        except OSError as error:
+            raise RpcError("invalid_argument", f"The working directory {where!r} cannot be used: {error.strerror}.") from None
+        try:
+            return start_as(order.user, [order.cmd, *order.args], order.env, standard)
         except ValueError as error:
             raise RpcError("invalid_argument", f"The process cannot be started: {error}.") from None
         except OSError as error:
@@ -291,6 +292,17 @@ class Process:
         self.end = encode({"event": {"end": _end(status)}}).encode()
         for follower in self._followers:
             follower.put(self.end)
+
+
+def start_as(user: User, command: list[str], env: Mapping[str, str], standard: tuple[Source, Source, Source]) -> int:
+    """Start a program as `user`; return its pid.
+
+    Raises:
+        OSError, ValueError: as `launch`.
+    """
+    if is_other(user):
+        return launch_changed(command, env, standard, lambda: become(user))
+    return launch(command, env, standard)
 
 
 def _resize(fd: int, size: tuple[int, int]) -> None:

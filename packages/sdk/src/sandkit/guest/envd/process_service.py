@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
-from sandkit.guest.envd.commands import Order, Process
+from sandkit.guest.envd.commands import Order, Process, start_as
 from sandkit.guest.envd.loop import Bell, Channel
 from sandkit.guest.envd.rpc import Fields, RpcError
-from sandkit.guest.envd.users import DEFAULT, WORKDIR_VARIABLE, Acting
+from sandkit.guest.envd.users import DEFAULT, WORKDIR_VARIABLE
 from sandkit.guest.light import signal
-from sandkit.guest.processes import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,8 +79,7 @@ class Processes:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         channel = Channel(self._loop, reading)
         try:
-            with Acting(user, wholly=True):
-                pid = launch(command, self.variables(user, {}), (None, None, writing))
+            pid = start_as(user, command, self.variables(user, {}), (None, None, writing))
         except OSError:
             channel.close()
             raise

@@ -114,29 +114,43 @@ def _ranges(file: str) -> list[tuple[int, int]]:
         return [(0, 1 << 32)]
 
 
+def is_other(user: User) -> bool:
+    """Whether we are somebody else."""
+    return os.getuid() != user.uid or os.getgid() != user.gid
+
+
+def become(user: User) -> None:
+    """Be that user for good.
+
+    Raises:
+        OSError: its ids are not mapped here.
+    """
+    _set_groups(user.groups, user.gid)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
 class Acting:
     """`with Acting(user)`: file system calls are made as that user. No `await` inside: the identity is the process's.
 
-    With `wholly` the real ids change, too, so that what is started inside is the user's own and cannot come back.
+    Only the effective ids change: with the real one, the user's processes could signal us meanwhile.
     """
 
-    __slots__ = ("_groups", "_switch", "_user", "_wholly")
+    __slots__ = ("_groups", "_switch", "_user")
 
-    def __init__(self, user: User, *, wholly: bool = False) -> None:
+    def __init__(self, user: User) -> None:
         self._user = user
-        self._switch = os.getuid() != user.uid or os.getgid() != user.gid
-        self._wholly = wholly
+        self._switch = is_other(user)
 
     def __enter__(self) -> None:
         if not self._switch:
             return
         user = self._user
         self._groups = os.getgroups()
-        real_uid, real_gid = (user.uid, user.gid) if self._wholly else (-1, -1)
         try:
             _set_groups(user.groups, user.gid)
-            os.setresgid(real_gid, user.gid, 0)
-            os.setresuid(real_uid, user.uid, 0)
+            os.setresgid(-1, user.gid, 0)
+            os.setresuid(-1, user.uid, 0)
         except OSError:
             self.__exit__()
             raise
