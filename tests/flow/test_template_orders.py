@@ -224,3 +224,17 @@ async def test_a_restart_forgets_the_uploads_that_nothing_copies(tmp_path: Path)
         assert [path.name for path in (server.data_dir / "blobs" / "files" / made["templateID"]).iterdir()] == [HASH]
         assert (await server.api.delete("/templates/tidy")).status_code == 204
         assert list((server.data_dir / "blobs" / "files").rglob("*/*")) == []
+
+
+@pytest.mark.promise("template.failed_step")
+@pytest.mark.slow
+async def test_a_build_that_takes_too_long_is_ended_where_it_was(tmp_path: Path) -> None:
+    async with Platform(tmp_path / "data", "--build-timeout", "3", backend="process") as server:
+        made = await announce(server.api, "endless")
+        where = f"/templates/{made['templateID']}/builds/{made['buildID']}"
+        steps = [{"type": "RUN", "args": ["true"]}, {"type": "RUN", "args": ["sleep 600"]}]
+        assert (await server.api.post(f"/v2{where}", json={"steps": steps, "fromTemplate": "base:latest"})).status_code == 202
+        status = await server.follow(made["templateID"], made["buildID"])
+        assert status["reason"]["message"] == "The build did not end within 3 seconds; it was at step 2 of 2 (RUN sleep 600)"
+        assert not (server.data_dir / "builds" / made["buildID"]).exists()
+        assert not list((server.data_dir / "sandboxes").iterdir())

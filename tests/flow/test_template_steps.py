@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import e2b
@@ -49,12 +51,11 @@ async def build(server: Platform, template: Any, name: str, **fields: Any) -> Bu
     return await AsyncTemplate.build(template, name, **fields, **options(server))
 
 
-async def run(server: Platform, name: str, command: str, **fields: Any) -> str:
+async def run(server: Platform, name: str, command: str, *, user: str | None = None, cwd: str | None = None) -> str:
     """Create a sandbox of a template, run a command in it and return what it prints."""
     sandbox = await AsyncSandbox.create(name, **options(server))
     try:
-        result: Any = await sandbox.commands.run(command, **fields)
-        return str(result.stdout)
+        return (await sandbox.commands.run(command, user=user, cwd=cwd)).stdout
     finally:
         await sandbox.kill()
 
@@ -212,3 +213,23 @@ async def test_a_build_in_the_background_is_followed_by_offset(server: Platform)
                 break
             await asyncio.sleep(0.05)
     assert [line for line in seen if line.startswith("line ")] == [f"line {i}" for i in range(1, 251)]
+
+
+@pytest.mark.promise("template.root_installs")
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("dpkg-deb"), reason="needs a server of root's, and Debian's tools")
+async def test_packages_are_installed_where_there_is_a_root(server: Platform, context: Path) -> None:
+    package = context / "package"
+    (package / "DEBIAN").mkdir(parents=True)
+    (package / "usr" / "bin").mkdir(parents=True)
+    (package / "usr" / "bin" / "greet").write_text("#!/bin/sh\necho greetings\n")
+    (package / "usr" / "bin" / "greet").chmod(0o755)
+    control = "Package: greet\nVersion: 1\nArchitecture: all\nMaintainer: Tests <tests@example.com>\nDescription: greets\n"
+    (package / "DEBIAN" / "control").write_text(control)
+    build_package = ["dpkg-deb", "--build", "--root-owner-group", str(package), str(context / "greet.deb")]
+    process = await asyncio.create_subprocess_exec(*build_package, stdout=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    template = AsyncTemplate(file_context_path=context).from_base_image().copy("greet.deb", "/tmp/")
+    await build(server, template.run_cmd("apt-get install -y /tmp/greet.deb", user="root"), "installed")
+    assert await run(server, "installed", "greet; dpkg -s greet | grep Status") == "greetings\nStatus: install ok installed\n"
+    assert not shutil.which("greet"), "nothing of it came to the host"

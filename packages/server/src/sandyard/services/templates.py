@@ -55,7 +55,7 @@ class Templates:
         """
         wanted = references.read(reference)
         template = await self.find(owner, wanted)
-        if template.owner == BUILTIN_OWNER and not wanted.tag:
+        if template.owner == BUILTIN_OWNER and wanted.tag in ("", STEPS_TAG, DEFAULT_TAG):
             return template, await self._builtins.ready(template)
         build = await self._tagged(template, wanted.tag) if wanted.tag else await self._describing(template.id)
         if build is None or build.state is not BuildState.DEPLOYED:

@@ -91,7 +91,8 @@ class Builder:
         except BuildFailed as failure:
             await self._failed(build, log, str(failure), failed_step=failure.step)
         except TimeoutError:
-            await self._failed(build, log, f"The build did not end within {self._settings.build_timeout:.0f} seconds")
+            where = f"; it was at {log.stage}" if log.stage else ""
+            await self._failed(build, log, f"The build did not end within {self._settings.build_timeout:.0f} seconds{where}")
         except (BackendError, OSError) as failure:
             await self._failed(build, log, f"The platform could not build it: {failure}")
         except StoreError as failure:

@@ -51,15 +51,17 @@ class Stepping:
             BuildFailed: naming the step, its exit code and its last lines.
         """
         for number, step in enumerate(steps[done:], start=done + 1):
+            place = f"step {number} of {len(steps)} ({_short(step)})"
+            self.log.stage = place
             await self.log.say(f"[{number}/{len(steps)}] {step}")
             try:
                 system = await self._step(step, system, template_id)
             except BuildFailed as failure:
-                raise BuildFailed(f"Step {number} of {len(steps)} ({_short(step)}) failed: {failure}", step=str(number)) from failure
+                raise BuildFailed(f"S{place[1:]} failed: {failure}", step=str(number)) from failure
             except GuestError as failure:
                 if not await self._lives():
                     raise
-                raise BuildFailed(f"Step {number} of {len(steps)} ({_short(step)}) failed: {failure}", step=str(number)) from failure
+                raise BuildFailed(f"S{place[1:]} failed: {failure}", step=str(number)) from failure
         return system
 
     async def furnish(self) -> None:

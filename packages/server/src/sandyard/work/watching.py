@@ -27,6 +27,8 @@ class BuildLog:
         self._build_id = build_id
         self._number = 0
         self._last = ""
+        self.stage = ""
+        """Where the build is, for a sentence."""
 
     async def resume(self) -> None:
         """Go on after the lines that an earlier attempt left."""
