@@ -58,6 +58,8 @@ PROMISES = [
     ("gateway.timeout", f"{_A} #56", "A function that goes on past its limit is ended with all that it started."),
     ("gateway.limits", f"{_A} #57", "What wants too much memory, disk, files, processes or output fails alone."),
     ("gateway.isolated_calls", "gateway-contract §2.5", "Each call has its own process, directory, environment and random numbers."),
+    ("gateway.no_spying", "gateway-contract §4.1", "A function cannot read the environment, memory or descriptors of a call beside it."),
+    ("gateway.no_bleed", "issue 5 §4", "32 users, 2,000 concurrent calls: nobody sees anything of anybody else's."),
     ("gateway.outputs", f"{_A} #59", "What a function leaves in data/outputs is returned as files; links, devices and odd names are not."),
     ("gateway.inputs", f"{_A} #42", "Input files lie in data/inputs/{key}/ in the caller's order; two of one name are both there."),
     ("gateway.idempotency", f"{_A} #51-55", "A request with an Idempotency-Key runs once per caller, and its answer can be fetched again."),

@@ -257,3 +257,37 @@ async def later(value: int) -> dict:
 async def later_events():
     yield {"type": "content", "data": "one"}
     yield {"type": "content", "data": "two"}
+
+
+def spy() -> dict:
+    """Try to read what other processes of the sandbox hold: environment, memory, descriptors."""
+    read: list = []
+    for pid in (name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()):
+        for what in ("environ", "mem", "maps", "auxv"):
+            try:
+                with open(f"/proc/{pid}/{what}", "rb") as file:
+                    file.read(1)
+                read.append(f"{pid}/{what}")
+            except OSError:
+                continue
+        try:
+            os.listdir(f"/proc/{pid}/fd")
+            read.append(f"{pid}/fd")
+        except OSError:
+            continue
+    return {"read": read}
+
+
+def mine(user: str, number: int) -> dict:
+    """Leave this caller's mark everywhere that another one's could be seen, and tell what was there."""
+    name = f"{user}-{number}"
+    seen = {
+        "env": os.environ.get("WHO"),
+        "state": _STATE.get("who"),
+        "files": sorted(os.listdir("data/outputs") + os.listdir("data/inputs")),
+    }
+    os.environ["WHO"] = _STATE["who"] = name
+    Path("data/outputs/mine.txt").write_text(name)
+    time.sleep(0.005)
+    told = {"env": os.environ["WHO"], "state": _STATE["who"], "file": Path("data/outputs/mine.txt").read_text()}
+    return {"name": name, "seen": seen, "told": told}

@@ -190,4 +190,6 @@ _KIT = (
     _with(function("endless", {"mark": "string"}, streaming=True), _optional("size", "integer"), _optional("pause", "number")),
     function("later", {"value": "integer"}),
     function("later_events", streaming=True),
+    function("spy"),
+    function("mine", {"user": "string", "number": "integer"}),
 )
