@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the register is the tests', and this 
 
 from seeds import gaps  # noqa: E402 (after the path)
 from seeds.blocks import DOCUMENTS, ERRATA, HERE, Block, blocks_of, python_blocks  # noqa: E402
-from seeds.kinds import Fragment, Kind, Listing, Program, Server, Tree  # noqa: E402
+from seeds.kinds import App, Fragment, Kind, Listing, Program, Server, Tree  # noqa: E402
 from seeds.register import REGISTER, TEMPLATES  # noqa: E402
 from seeds.stage import PLACEHOLDERS  # noqa: E402
 
@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "seed-coverage.md"
 INTRODUCTION = """\
 # Seed coverage
 
-The specification is three documents, kept word for word in [tests/seeds/documents](../tests/seeds/documents). This page lists every
+The specification is these documents, kept word for word in [tests/seeds/documents](../tests/seeds/documents). This page lists every
 Python block in them with its state; `docs_src/make_seed_coverage.py` writes it from the register that the tests in
 [tests/seeds](../tests/seeds) obey. A state is never an opinion: what is green here is a test that passes, and for each gap a test proves
 that it is still there, for the reason that stands beside it.
@@ -27,6 +27,9 @@ that it is still there, for the reason that stands beside it.
 * **runs**: a caller's sample, run as a program of its own against a running platform: what calls an agent runs on the memory back end and
   again with real sandboxes. Warnings are errors, nothing may be written to standard error, and no sandbox may be left.
 * **served**: an agent's sample, deployed as it stands, called and asked for its health, also in a real sandbox.
+* **app**: an AgentScope app, served as it stands by `agentscope run` against a scripted model server and a real MCP server, and asked
+  ([tests/agentapps](../tests/agentapps)). The document's addresses of a model and an MCP server are the tests' own, and samples that import
+  nothing find what the first sample imports.
 * **true**: an interface listing, compared with the code by introspection: names, kinds, parameters, defaults, annotations, fields, enum
   values, base classes, docstrings. The code may take more and return less than is listed. Names with a leading underscore are sketches
   of an inside and are not compared.
@@ -71,6 +74,8 @@ def state(key: str, kind: Kind) -> str:
             return "runs"
         case Server():
             return "served"
+        case App():
+            return "app"
         case Listing():
             return "true"
         case Tree() | Fragment():
@@ -87,7 +92,7 @@ def reason(block: Block, kind: Kind) -> str:
         said.append("a directory tree")
     if isinstance(kind, Fragment):
         said.append(kind.reason)
-    if isinstance(kind, Program | Server) and kind.note:
+    if isinstance(kind, Program | Server | App) and kind.note:
         said.append(kind.note)
     said += [f"erratum {name}" for name in block.errata]
     return "; ".join(said)

@@ -85,7 +85,7 @@ class ModelServer:
 
 def answer_to(messages: list[dict[str, Any]], tools: bool) -> tuple[str, dict[str, Any] | None]:
     """Return the text of an answer, and the tool call before it if there is one."""
-    last_user = max(number for number, message in enumerate(messages) if message["role"] == "user")
+    last_user = max((number for number, message in enumerate(messages) if message["role"] == "user"), default=len(messages) - 1)
     question = text_of(messages[last_user]["content"])
     results = [text_of(message["content"]) for message in messages[last_user:] if message["role"] == "tool"]
     wanted = re.fullmatch(r"use (\S+) (\{.*\})", question)

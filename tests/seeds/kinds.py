@@ -72,4 +72,11 @@ class Fragment:
     reason: str
 
 
-Kind = Program | Server | Listing | Tree | Fragment
+@dataclass(frozen=True, slots=True)
+class App:
+    """A sample of an AgentScope app: served as it stands by `agentscope run`; `tests/agentapps` plays it, where AgentScope is installed."""
+
+    note: str = ""
+
+
+Kind = Program | App | Server | Listing | Tree | Fragment

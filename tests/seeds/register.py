@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seeds.kinds import Fragment, Kind, Listing, Play, Program, Server, Tree
+from seeds.kinds import App, Fragment, Kind, Listing, Play, Program, Server, Tree
 
 RUNTIME = "ppio_sandbox.agent_runtime"
 OLDER = "ppio_agent_runtime"
@@ -285,6 +285,18 @@ EARLIER: dict[str, Kind] = {
     ),
 }
 
+AGENT_OF_THE_READER = "the reader's `self.agent` is a ReActAgent with the model `main`"
+AGENTSCOPE: dict[str, Kind] = {
+    "003:35": App(),
+    "003:83": App(),
+    "003:134": App("the configuration has the second model, `assistant`, that it uses"),
+    "003:179": App(AGENT_OF_THE_READER),
+    "003:205": App("the reader's `init_new_session` notes the session's id"),
+    "003:223": App(AGENT_OF_THE_READER),
+    "003:241": App(),
+    "003:271": App(),
+}
+
 REGISTER: dict[str, Kind] = dict(
-    sorted((README | FINAL_LISTINGS | FINAL | EARLIER).items(), key=lambda item: (item[0][:3], int(item[0][4:])))
+    sorted((README | FINAL_LISTINGS | FINAL | EARLIER | AGENTSCOPE).items(), key=lambda item: (item[0][:3], int(item[0][4:])))
 )

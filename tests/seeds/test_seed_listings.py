@@ -117,6 +117,6 @@ def test_an_alias_gives_the_same_objects_and_no_second_copy(alias: str, original
 
 @pytest.mark.promise("seeds.manifest")
 def test_the_manifest_that_the_documents_show_is_read() -> None:
-    [shown] = [block for path in DOCUMENTS for block in blocks_of(path) if block.language == "yaml"]
+    shown = next(block for path in DOCUMENTS for block in blocks_of(path) if block.language == "yaml")
     values = yaml.safe_load(shown.printed)
     assert AgentConfig.model_validate(values).model_dump(mode="json", exclude_unset=True) == values
