@@ -75,6 +75,12 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
     assert program("make_cli").rendered(page) == page, "run: python docs_src/make_cli.py"
 
 
+@pytest.mark.promise("docs.e2b-coverage")
+def test_the_page_of_the_client_s_methods_is_the_walk_through_them() -> None:
+    page = (ROOT / "docs" / "e2b-coverage.md").read_text()
+    assert program("make_e2b_coverage").rendered(page) == page, "run: python docs_src/make_e2b_coverage.py"
+
+
 @pytest.fixture
 def notebook() -> Generator[httpx.Client]:
     """The README's agent as a plain process, as it runs on a developer's desk."""
@@ -121,3 +127,23 @@ async def test_the_readme_s_steps_deploy_and_call(tmp_path: Path) -> None:
             check=False,
         )
         assert handled.stdout == "1 notes so far:\n1. a note\n\n"
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("docs.run")
+async def test_the_page_of_prefabs_makes_publishes_and_calls_one(tmp_path: Path) -> None:
+    assert (ROOT / "docs_src" / "first_prefab.sh").read_text() in blocks("docs/prefabs.md", "sh")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    async with Platform(tmp_path / "data", backend="process") as platform:
+        env = {**os.environ, "PATH": path, "SANDYARD_DATA_DIR": str(platform.data_dir)}
+        steps = subprocess.run(  # noqa: ASYNC221 (the platform is a process of its own)
+            ["sh", "-e", str(ROOT / "docs_src" / "first_prefab.sh")],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert steps.returncode == 0, steps.stderr
+    assert '"message":"Hello, Ada! Hello, Ada!"' in steps.stdout
