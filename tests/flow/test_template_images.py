@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.uname().machine != "x86_64", reason="the test's image is for amd64")]
 
 
+PASSWORD = "pw-5f3c9e71b2"
+
+
 @pytest.fixture(scope="module")
 async def registry() -> AsyncGenerator[Registry]:
-    async with Registry(login=("reader", "secret")) as serving:
+    async with Registry(login=("reader", PASSWORD)) as serving:
         yield serving
 
 
@@ -38,7 +41,7 @@ def options(server: Platform) -> dict[str, Any]:
 async def test_a_template_is_built_from_an_image(server: Platform, registry: Registry) -> None:
     upper = layer(("etc/motd", b"from the image\n"), special("usr/bin/.wh.touch", b"0"))
     registry.push("team/tool", [host_layer(), upper], env={"FLAVOUR": "plain", "PATH": "/usr/bin:/opt/bin"})
-    template = AsyncTemplate().from_image(f"{registry.host}/team/tool", username="reader", password="secret")
+    template = AsyncTemplate().from_image(f"{registry.host}/team/tool", username="reader", password=PASSWORD)
     told: list[str] = []
     build = template.set_workdir("/srv").run_cmd('echo "$FLAVOUR" > made; ls /usr/bin > programs')
     await AsyncTemplate.build(build, "imaged", on_build_logs=lambda entry: told.append(entry.message), **options(server))
@@ -49,11 +52,11 @@ async def test_a_template_is_built_from_an_image(server: Platform, registry: Reg
     assert reply.stdout.splitlines() == ["from the image", "plain", "user", "/srv", "plain /usr/bin:/opt/bin"]
     assert reply.stderr.count("No such file") == 2
     told.clear()
-    again = AsyncTemplate().from_image(f"{registry.host}/team/tool", username="reader", password="secret").run_cmd("id -un > who")
+    again = AsyncTemplate().from_image(f"{registry.host}/team/tool", username="reader", password=PASSWORD).run_cmd("id -un > who")
     await AsyncTemplate.build(again, "imaged-again", on_build_logs=lambda entry: told.append(entry.message), **options(server))
     assert not any(line.startswith("Pulling ") for line in told), "the image is here already"
-    assert not [line for line in server.log.read_text().splitlines() if "secret" in line]
-    assert b"secret" not in (server.data_dir / "sandyard.db").read_bytes() + (server.data_dir / "sandyard.db-wal").read_bytes()
+    assert not [line for line in server.log.read_text().splitlines() if PASSWORD in line]
+    assert PASSWORD.encode() not in (server.data_dir / "sandyard.db").read_bytes() + (server.data_dir / "sandyard.db-wal").read_bytes()
 
 
 @pytest.mark.promise("template.image", "template.image_hostile")
@@ -62,9 +65,9 @@ async def test_a_template_is_built_from_an_image(server: Platform, registry: Reg
     [
         ("{host}/team/tool", None, "check the image's name and the login"),
         ("{host}/team/tool", ("reader", "wrong"), "check the image's name and the login"),
-        ("{host}/team/nothing", ("reader", "secret"), "has no image"),
-        ("{host}/team/lying", ("reader", "secret"), "sent other bytes than sha256:"),
-        ("{host}/team/foreign", ("reader", "secret"), "only for linux/s390x, linux/riscv64"),
+        ("{host}/team/nothing", ("reader", PASSWORD), "has no image"),
+        ("{host}/team/lying", ("reader", PASSWORD), "sent other bytes than sha256:"),
+        ("{host}/team/foreign", ("reader", PASSWORD), "only for linux/s390x, linux/riscv64"),
         ("127.0.0.1:1/team/tool", None, "--registry 127.0.0.1:1"),
         ("localhost/team/tool", None, "has no public address"),
         ("10.1.2.3/team/tool", None, "is not a public address"),
