@@ -12,6 +12,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerSettings:
+    """An issuer of JWTs whose users may call the gateway, all within one tenant. Times are seconds."""
+
+    issuer: str
+    audience: str
+    jwks_url: str
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA", "Ed25519")
+    tenant: str = "default"
+    leeway: float = 10.0
+    cache: float = 300.0
+    """How long its keys are kept before they are fetched again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySettings:
+    """Who may call the gateway beside API keys and our own tokens. `allow` and `proxies` are addresses or networks."""
+
+    allow: tuple[str, ...] = ()
+    """Who comes from there needs no credential: as `listed_user` of `listed_tenant`, without secrets and with `listed_calls` a day."""
+    proxies: tuple[str, ...] = ()
+    """Whose X-Forwarded-For is believed."""
+    listed_tenant: str = "default"
+    listed_user: str = "listed"
+    listed_calls: int = 1000
+    failures: int = 100
+    """Refused credentials of one address in a minute; further ones are 429."""
+    issuer: IssuerSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSettings:
+    """What files callers may store. Sizes are bytes, times seconds."""
+
+    bucket: str = "sandyard"
+    """The name in s3:// URLs."""
+    largest: int = 5 * 1024**3
+    stored: int = 50 * 1024**3
+    """All files of one tenant together."""
+    public_url: str | None = None
+    """Where clients reach the API; without it presigned URLs name the host that the request named."""
+    sweep: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """What the gateway was told. Times are seconds, sizes bytes."""
 
@@ -35,6 +79,10 @@ class GatewaySettings:
     package_bytes: int = 64 * 1024 * 1024
     unpacked_bytes: int = 256 * 1024 * 1024
     package_files: int = 10_000
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    files: FileSettings = field(default_factory=FileSettings)
+    secrets_command: tuple[str, ...] = ()
+    """Prints the master keys of secrets, in place of the file beside the data directory's other secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

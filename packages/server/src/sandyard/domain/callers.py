@@ -16,7 +16,8 @@ class Caller:
     itself). `agent` is there only where a signed token names one (seed 004: "agent context"). `kind` is the credential: an API
     key, an internal token of ours, a token of a configured issuer, the child token of one call, an allow-listed address.
     `credential` names the key or the token (`jti`), for rate limits and the audit. `scope` are the prefab ids that may be called
-    (None: all that the tenant may see); `call` is the id of the call whose child token this is.
+    (None: all that the tenant may see); `call` is the id of the call whose child token this is. `key` is the id of the API key that
+    stands behind it all, if one does.
     """
 
     tenant: str
@@ -27,6 +28,7 @@ class Caller:
     sandbox: str | None = None
     scope: tuple[str, ...] | None = None
     call: str | None = None
+    key: str | None = None
 
     def may_call(self, prefab_id: str) -> bool:
         """Whether the credential's scope covers the prefab."""

@@ -12,7 +12,8 @@ StoreError
  +-- RowConflict          a row of that name is there already, or what it belongs to is not
  +-- BlobMissing          no bytes under that key
 
-TokenRefused              an internal token that is not ours, or not any more
+TokenRefused              a token that is not ours, or of nobody we know
+ +-- TokenExpired         it was, until its time was over
 """
 
 from __future__ import annotations
@@ -68,4 +69,8 @@ class BlobMissing(StoreError):  # noqa: N818
 
 
 class TokenRefused(Exception):  # noqa: N818
-    """The internal token was not signed here, is for somebody else, or has expired."""
+    """The token was not signed by whom we know, is for somebody else, or has expired."""
+
+
+class TokenExpired(TokenRefused):
+    """Nothing else is wrong with it."""

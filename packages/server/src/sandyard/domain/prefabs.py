@@ -77,7 +77,9 @@ class Function:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A checked manifest. `memory_bytes` is what one call may have beside what the import took."""
+    """A checked manifest. `memory_bytes` is what one call may have beside what the import took; `prefabs` are the ids that its
+    functions may call in turn.
+    """
 
     id: str
     version: str
@@ -89,6 +91,7 @@ class Manifest:
     entry_point: str = "src/main.py"
     cpus: float = 0.5
     memory_bytes: int = 256 * 1024 * 1024
+    prefabs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def function(self, name: str) -> Function | None:

@@ -46,7 +46,8 @@ class Keys:
         self._rows = rows
         self._clock = clock
         self._pepper = pepper
-        self._owners: dict[str, str] = {}
+        self._active: dict[str, ApiKey] = {}
+        self._ids: frozenset[str] = frozenset()
         self._refreshed = float("-inf")
 
     @classmethod
@@ -63,8 +64,17 @@ class Keys:
 
     def owner_of(self, presented: str) -> str | None:
         """Return whose key this is, or None. Touches memory only; what timing could tell is a digest, not the key."""
+        key = self.look(presented)
+        return None if key is None else key.owner
+
+    def look(self, presented: str) -> ApiKey | None:
+        """As `owner_of`, but return the key's row."""
         form = _FORM.fullmatch(presented)
-        return None if form is None else self._owners.get(self._digest(form[1]))
+        return None if form is None else self._active.get(self._digest(form[1]))
+
+    def is_active(self, key_id: str) -> bool:
+        """Whether a key of that id is there and not revoked. Touches memory only."""
+        return key_id in self._ids
 
     async def find(self, presented: str) -> str | None:
         """As `owner_of`, but an unknown key, which may be new, is refused only after the rows have been read since it was presented
@@ -124,7 +134,8 @@ class Keys:
         """Read the rows again."""
         began = asyncio.get_running_loop().time()
         rows = await self._rows.list()
-        self._owners = {row.digest: row.owner for row in rows if row.revoked_at is None}
+        self._active = {row.digest: row for row in rows if row.revoked_at is None}
+        self._ids = frozenset(row.id for row in self._active.values())
         self._refreshed = began
 
     async def watch(self) -> None:

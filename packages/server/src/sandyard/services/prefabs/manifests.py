@@ -100,8 +100,18 @@ def _manifest(top: Mapping[str, Any], notes: _Notes) -> Manifest:
         entry_point=entry,
         cpus=cpus,
         memory_bytes=memory,
+        prefabs=_called(top, notes),
         warnings=tuple(notes.warnings),
     )
+
+
+def _called(top: Mapping[str, Any], notes: _Notes) -> tuple[str, ...]:
+    """Return the ids of the prefabs that this one calls."""
+    found = tuple(str(item) for item in _sequence(top.get("prefabs", []), "/prefabs", notes))
+    for place, item in enumerate(found):
+        if not PREFAB_ID.fullmatch(item):
+            notes.wrong(f"/prefabs/{place}", "must be the id of a prefab")
+    return found
 
 
 def _resources(top: Mapping[str, Any], notes: _Notes) -> tuple[float, int]:

@@ -28,7 +28,9 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRef:
-    """One call: `id` is unique for ever (`{job_id}.{index}`); `ends_at` (Unix seconds) is when it is over at the latest."""
+    """One call: `id` is unique for ever (`{job_id}.{index}`); `ends_at` (Unix seconds) is when it is over at the latest; `prefabs`
+    are those that the called one may call in turn.
+    """
 
     id: str
     job_id: str
@@ -36,6 +38,7 @@ class CallRef:
     version: str
     function: str
     ends_at: float
+    prefabs: tuple[str, ...] = ()
 
 
 class CallFiles(Protocol):

@@ -77,6 +77,7 @@ class Preflight:
             version=published.version.version,
             function=function.name,
             ends_at=self._clock.now() + 2 * self._call_timeout,  # a call may wait for its turn and for its sandbox
+            prefabs=published.manifest.prefabs,
         )
         await self._neighbours.quotas.reserve(caller, ref)
         return Prepared(
