@@ -65,12 +65,15 @@ def launch_changed(command: list[str], env: Mapping[str, str], standard: tuple[S
     hearing, telling = os.pipe2(os.O_CLOEXEC)
     try:
         pid = os.fork()
-        if pid == 0:
-            _execute(command, env, standard, change, telling)
-    finally:
+    except OSError:
+        os.close(hearing)
         os.close(telling)
-    with open(hearing, "rb") as file:  # noqa: PTH123 (pathlib takes 6 ms to import; it ends when the program is executed, or could not be)
-        failure = file.read()
+        raise
+    if pid == 0:
+        _execute(command, env, standard, change, telling)
+    os.close(telling)
+    failure = os.read(hearing, 2048)  # its end is the execution
+    os.close(hearing)
     if failure:
         os.waitpid(pid, 0)
         number, _, text = failure.decode(errors="replace").partition(" ")
@@ -84,7 +87,7 @@ def _execute(
     """Become the program, in the forked process. Never returns."""
     try:
         signal.set_wakeup_fd(-1)
-        for number in _STANDARD:
+        for number in [number for number in _STANDARD if signal.getsignal(number) == signal.SIG_IGN]:  # an execution resets the others
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         for fd, source in enumerate(standard):

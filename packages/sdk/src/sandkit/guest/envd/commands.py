@@ -229,6 +229,15 @@ class Process:
             except ProcessLookupError:
                 return
 
+    async def gone(self, seconds: float) -> None:
+        """Return when it has exited, or after `seconds`: one that hangs in the kernel dies later."""
+        try:
+            with self._loop.limit(seconds):
+                while self.lives:
+                    await self._changed.wait()
+        except TimeoutError:
+            return
+
     def kill_after(self, seconds: float) -> None:
         self._timer = self._loop.after(seconds, lambda: self.signal(signal.SIGKILL))
 
@@ -275,6 +284,7 @@ class Process:
     async def finish(self, status: int) -> None:
         """It has exited with `status`, as waitpid gave it: bring out the last output, then the end."""
         self.status = status
+        self._changed.ring()
         if self._timer is not None:
             self._timer.cancel()
         for channel in self._outputs.values():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "process.Process"
 _KEPT = 256  # exited processes whose end can still be asked for
+_KILL_PATIENCE = 1.0  # seconds
 _TERMINAL = (80, 24)
 _KEEPALIVE = b'{"event":{"keepalive":{}}}'
 _SIGNALS = {"SIGNAL_SIGTERM": signal.SIGTERM, "SIGNAL_SIGKILL": signal.SIGKILL, 15: signal.SIGTERM, 9: signal.SIGKILL}
@@ -187,6 +188,8 @@ class Processes:
         if number is None:
             raise RpcError("unimplemented", "The signal must be SIGNAL_SIGTERM or SIGNAL_SIGKILL.")
         process.signal(number)
+        if number == signal.SIGKILL:
+            await process.gone(_KILL_PATIENCE)  # who kills twice is told the second time that there is nobody
         return {}
 
     async def _close_stdin(self, _call: Call, message: Json) -> Json:
