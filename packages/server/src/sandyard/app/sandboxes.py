@@ -50,7 +50,7 @@ def sandbox_parts(context: Context, templates: Templates, lifecycle: Lifecycle, 
     snapshots = Snapshots(context)
     return SandboxParts(
         sandboxes=sandboxes,
-        copies=Copies(sandboxes, snapshots, company),
+        copies=Copies(sandboxes, snapshots, lifecycle, company),
         snapshots=snapshots,
         company=company,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sandyard.domain.sandboxes import Sandbox
     from sandyard.services.company import Company
+    from sandyard.services.lifecycle import Lifecycle
     from sandyard.services.sandboxes import Sandboxes, SandboxView
     from sandyard.services.snapshots import Snapshots, SnapshotView
 
@@ -33,8 +34,9 @@ class Clones:
 class Copies:
     """The verbs that make more of a sandbox; it runs on, or stays paused, and stands still while its files are saved."""
 
-    def __init__(self, sandboxes: Sandboxes, snapshots: Snapshots, company: Company) -> None:
+    def __init__(self, sandboxes: Sandboxes, snapshots: Snapshots, lifecycle: Lifecycle, company: Company) -> None:
         self._sandboxes = sandboxes
+        self._lifecycle = lifecycle
         self._snapshots = snapshots
         self._company = company
 
@@ -46,10 +48,12 @@ class Copies:
         """
         row = await self._sandboxes.find(owner, sandbox_id)
         build = await self._company.blueprints.build_of(row)
-        try:
-            made = await self._snapshots.create(row, build, name)
-        except BackendError as error:
-            raise _refused(error, row) from None
+        async with self._lifecycle.steady(row.id):
+            row = await self._sandboxes.find(owner, row.id)
+            try:
+                made = await self._snapshots.create(row, build, name)
+            except BackendError as error:
+                raise _refused(error, row) from None
         await self._company.events.note(row, "snapshotted", snapshot=made.names[0])
         return made
 
@@ -61,10 +65,12 @@ class Copies:
         """
         row = await self._sandboxes.find(owner, sandbox_id)
         async with AsyncExitStack() as stack:
-            try:
-                state = await stack.enter_async_context(self._state_of(row))
-            except BackendError as error:
-                raise _refused(error, row) from None
+            async with self._lifecycle.steady(row.id):
+                row = await self._sandboxes.find(owner, row.id)
+                try:
+                    state = await stack.enter_async_context(self._state_of(row))
+                except BackendError as error:
+                    raise _refused(error, row) from None
             return await _all(count, lambda: self._sandboxes.copy(row, state, seconds))
 
     async def clone(self, owner: str, sandbox_id: str, *, count: int, seconds: float | None, strict: bool) -> Clones:

@@ -21,6 +21,7 @@ from sandyard.services.locks import Locks
 from sandyard.services.specs import egress_policy
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable
 
     from sandyard.domain.sandboxes import Network
@@ -184,6 +185,10 @@ class Lifecycle:
             await self._leave_place(row, before.restore)
             await self._company.events.note(row, "reset")
             return await self._start_again(row, seconds) if resume else row
+
+    def steady(self, sandbox_id: str) -> asyncio.Lock:
+        """Return the lock under which a sandbox is neither paused nor resumed nor reset; it may end all the same."""
+        return self._locks.of(sandbox_id)
 
     async def tidy(self, sandbox_id: str) -> None:
         """End what a killed server left running of a sandbox that is paused without memory."""
