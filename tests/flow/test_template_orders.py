@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,18 @@ async def test_an_upload_needs_its_address_and_is_kept_once(platform: Platform) 
     with tarfile.open(fileobj=plain, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("empty"))
     assert (await upload(platform.api, template, plain.getvalue(), files_hash="c" * 64)).status_code == 200
+
+
+@pytest.mark.promise("template.uploads")
+async def test_an_upload_passes_in_constant_memory(tmp_path: Path) -> None:
+    data = pack_members({"noise": os.urandom(120 * 2**20)})
+    async with Platform(tmp_path / "data") as server:
+        made = await announce(server.api, "large")
+        assert (await upload(server.api, made["templateID"], pack_members({"a": b"1"}), files_hash="b" * 64)).status_code == 200
+        before = server.peak_memory()
+        assert (await upload(server.api, made["templateID"], data)).status_code == 200
+        assert server.peak_memory() - before < 40 * 2**20
+        assert (await upload(server.api, made["templateID"], data * 3, files_hash="c" * 64)).status_code == 413
 
 
 def _link(target: str) -> tarfile.TarInfo:

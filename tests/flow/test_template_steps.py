@@ -141,7 +141,7 @@ async def test_a_template_is_built_from_another_and_from_its_own_earlier_steps(s
     assert await run(server, "parent", "cat stamp") != f"{stamp}longer\n"
 
 
-@pytest.mark.promise("template.tags", "template.aliases", "template.listed")
+@pytest.mark.promise("template.tags", "template.aliases", "template.listed", "template.deleted")
 async def test_tags_and_aliases(server: Platform) -> None:
     first = await build(server, AsyncTemplate().from_base_image().run_cmd("echo one > v"), "tagged:v1", tags=["stable"])
     assert first.tags == ["v1", "stable"]
@@ -164,6 +164,9 @@ async def test_tags_and_aliases(server: Platform) -> None:
     page = (await server.api.get("/v2/templates", params={"page": 1, "limit": 1}, headers={"publisher": "ppio"})).json()
     assert (page["templates"][0]["names"][0], page["page"], page["limit"]) == ("tagged", 1, 1)
     assert page["totalPages"] == page["total"] >= 1
+    assert (await server.api.delete("/templates/tagged:v1")).status_code == 204
+    assert (await server.api.get("/templates/tagged:v1")).status_code == 404
+    assert await run(server, "tagged", "cat v") == "two\n"
     gone = await server.api.delete("/templates/tagged")
     assert gone.status_code == 204
     assert not await AsyncTemplate.exists("tagged", **options(server))
