@@ -27,6 +27,8 @@ PROMISES = [
     ("sandboxes.events", "issue 4 §1", "What happens to a sandbox is told to its owner, also after its end."),
     ("sandboxes.quota", "issue 4 §1", "The quota says how many sandboxes there are and may be."),
     ("sandbox.ppio-names", "issue 4", "`ppio_sandbox.Sandbox` and its kin are the public e2b client, told by `PPIO_*` where the platform is."),
+    ("sandboxes.every-method", "issue 4, proof", "Every public method of the e2b client works in both faces, but for those that the docs name with a reason."),
+    ("docs.e2b-coverage", "issue 4, proof", "The table of the client's methods is generated from the test that calls them."),
     ("sandboxes.javascript", "issue 4, proof", "The public e2b client for JavaScript works with nothing but environment variables."),
     ("sandboxes.e2b", "issue 4, proof", "The real e2b package drives the life of a sandbox, in both its faces."),
 ]  # fmt: skip
