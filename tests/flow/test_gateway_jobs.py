@@ -66,6 +66,16 @@ async def test_a_job_is_answered_at_once_and_has_results_later(gateway: Platform
 
 
 @pytest.mark.promise("gateway.jobs")
+async def test_a_plain_run_is_a_job_too(gateway: Platform) -> None:
+    for name, parameters, status in (("add", {"a": 1}, "COMPLETED"), ("boom", None, "FAILED")):
+        job_id = (await run(gateway, call(KIT, name, parameters))).json()["job_id"]
+        job = (await gateway.api.get(f"/v1/jobs/{job_id}")).json()
+        assert job["status"] == status
+        assert job["results"] is None
+        assert job["calls"] == [{"prefab_id": KIT, "version": "1.0.0", "function_name": name}]
+
+
+@pytest.mark.promise("gateway.jobs")
 async def test_a_job_that_cannot_be_admitted_is_refused_at_once(gateway: Platform) -> None:
     reply = await run(gateway, call(KIT, "add"), headers=LATER)
     assert (reply.status_code, reply.json()["detail"]["error_code"]) == (422, "VALIDATION_ERROR")

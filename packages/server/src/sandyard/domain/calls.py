@@ -92,6 +92,11 @@ class Job:
     idempotency_key: str | None = None
     body_digest: str = ""
 
+    @property
+    def kept(self) -> bool:
+        """Whether somebody may come back for the results."""
+        return self.asynchronous or self.idempotency_key is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:

@@ -85,6 +85,7 @@ class Jobs:
         self._wakes = wakes
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self._running: dict[str, Run] = {}
+        self._written: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -110,7 +111,8 @@ class Jobs:
     async def begin(
         self, caller: Caller, calls: Sequence[Call], *, key: str | None = None, digest: str = "", asynchronous: bool = False
     ) -> Run | Job:
-        """Check every call, then write the job's row; return what may be run, or the ended job that has this idempotency key.
+        """Check every call, then write the row of a job that somebody may come back for; return what may be run, or the ended job that
+        has this idempotency key.
 
         Raises:
             Refusal: the only call was refused (nothing is written then); IDEMPOTENCY_MISMATCH, IDEMPOTENCY_IN_PROGRESS.
@@ -134,6 +136,8 @@ class Jobs:
             idempotency_key=key,
             body_digest=digest,
         )
+        if not job.kept:
+            return Run(job, caller, prepared)  # nobody can ask for it before it has ended: its row is written then
         try:
             await self._rows.add(job)
         except RowConflict:
@@ -190,6 +194,8 @@ class Jobs:
         Raises:
             Refusal: NOT_FOUND.
         """
+        if job_id in self._written:
+            await asyncio.wait([self._written[job_id]])
         job = await self._rows.get(job_id)
         if job is None or (job.owner, job.user) != (caller.tenant, caller.user):
             raise Refusal(NOT_FOUND, f"There is no job {job_id[:100]!r}", job_id=job_id[:100])
@@ -272,17 +278,32 @@ class Jobs:
         await self._preflight.release(idle)
         results = [result for result in run.results if result is not None]
         ended = state or JobState.of(results)
-        kept = run.job.asynchronous or run.job.idempotency_key is not None
-        fields: dict[str, object] = {"state": ended, "finished_at": self._clock.now()}
-        fields |= {"results": [result.wire() for result in results]} if kept else {}
+        run.job = replace(run.job, state=ended, finished_at=self._clock.now())
+        if run.job.kept:
+            await self._note_end(run, results)
+        elif self._tasks is not None:
+            self._written[run.job.id] = self._tasks.create_task(self._write(run.job))
+        self._wakes.wake(run.job.id)
+
+    async def _note_end(self, run: Run, results: Sequence[CallResult]) -> None:
+        """Complete the row of a job that somebody may come back for."""
+        fields: dict[str, object] = {"state": run.job.state, "finished_at": run.job.finished_at}
+        fields["results"] = [result.wire() for result in results]
         if run.refusal is not None and run.job.idempotency_key is not None:
             fields["idempotency_key"] = None  # nothing ran: whoever tries again with the key shall succeed
-        run.job = replace(run.job, state=ended)
         try:
             await self._rows.change(run.job.id, [JobState.RUNNING], **fields)
         except StoreError as error:
             _log.warning("a job's end could not be noted; the next start will", job=run.job.id, error=str(error))
-        self._wakes.wake(run.job.id)
+
+    async def _write(self, job: Job) -> None:
+        """Write the row of an ended job down, while its answer is under way."""
+        try:
+            await self._rows.add(job)
+        except StoreError as error:
+            _log.warning("a job could not be noted", job=job.id, error=str(error))
+        finally:
+            del self._written[job.id]
 
     @asynccontextmanager
     async def _turn(self, caller: Caller) -> AsyncGenerator[None]:
