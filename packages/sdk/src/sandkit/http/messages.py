@@ -10,7 +10,9 @@ import orjson
 from sandkit.wire.errors import REQUEST_ID_HEADER, ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+
+    from sandkit.http.proxies import Proxies
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -25,7 +27,8 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: bytes | AsyncIterable[bytes] | None = None
+    body: bytes | Iterable[bytes] | AsyncIterable[bytes] | None = None
+    """In pieces for the sender of its kind; with a content-length header they are sent as they are, without one in chunks."""
     base_url: str = ""
 
     @property
@@ -49,6 +52,8 @@ class Limits:
     max_connections: int = 100
     keepalive_expiry: float = 30.0
     connect_timeout: float = 10.0
+    proxies: Proxies | None = None
+    """None: the environment's proxy settings are not obeyed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class StreamedReply:
 
 
 class AsyncSender:
-    """Sends requests through a pool of connections. The environment's proxy settings are not obeyed."""
+    """Sends requests through a pool of connections; through a proxy only where its limits name one."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
@@ -96,6 +96,7 @@ class AsyncSender:
                     headers=dict(request.headers),
                     data=request.body,
                     allow_redirects=False,  # credentials go where they were meant to go, and nowhere else
+                    proxy=self._limits.proxies.of(request.url) if self._limits.proxies is not None else None,
                 )
         try:
             yield StreamedReply(response, timeout)
@@ -158,7 +159,7 @@ def _new_session(limits: Limits) -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=limits.max_connections, keepalive_timeout=limits.keepalive_expiry),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout),
         headers={"accept-encoding": "identity"},  # what is compressed comes in blocks; a chunk must come when it is made
-        skip_auto_headers=("user-agent",),
+        skip_auto_headers=("user-agent", "content-type"),  # a request names what it has
         auto_decompress=False,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),

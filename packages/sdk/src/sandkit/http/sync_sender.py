@@ -5,7 +5,9 @@ Not aiohttp on a loop in a thread: a script's call would pass two threads, and `
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import AsyncIterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -27,8 +29,9 @@ READ_BYTES = 2**16
 class SyncStreamedReply:
     """A reply whose body is still coming. `seconds` bounds each wait; `deadline` (monotonic), where there is one, all of them."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, seconds: float, deadline: float | None) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, seconds: float, deadline: float | None) -> None:
         self._response = response
+        self._url = url
         self._seconds = seconds
         self._deadline = deadline
         self.status = response.status
@@ -42,8 +45,9 @@ class SyncStreamedReply:
             TimedOutError: nothing came in time.
         """
         while True:
-            self._bound_wait()
-            part = self._response.read1(READ_BYTES)
+            with _translated(self._url):  # around the reading alone: what the reader's own code raises stays what it is
+                self._bound_wait()
+                part = self._response.read1(READ_BYTES)
             if not part:
                 return
             yield part
@@ -62,11 +66,12 @@ class SyncStreamedReply:
 
 
 class SyncSender:
-    """Sends requests through a pool of connections, from any thread. The environment's proxy settings are not obeyed."""
+    """Sends requests through a pool of connections, from any thread; through a proxy only where its limits name one."""
 
     def __init__(self, limits: Limits) -> None:
-        self._connect_timeout = limits.connect_timeout
+        self._limits = limits
         self._pool = urllib3.PoolManager(maxsize=limits.max_connections, block=True, retries=False)
+        self._proxied: dict[str, urllib3.ProxyManager] = {}
 
     def send(self, request: Request, *, timeout: float) -> Reply:
         """Return the whole reply, whatever its status, within `timeout` seconds in all.
@@ -91,28 +96,49 @@ class SyncSender:
 
     def close(self) -> None:
         """Close the connections that are idle; those in use close with their replies."""
-        self._pool.clear()
+        for pool in (self._pool, *self._proxied.values()):
+            pool.clear()
 
     @contextmanager
     def _opened(self, request: Request, seconds: float, deadline: float | None) -> Generator[SyncStreamedReply]:
-        if not isinstance(request.body, bytes | None):
-            raise TypeError("the synchronous sender sends bytes")
+        if isinstance(request.body, AsyncIterable):
+            raise TypeError("the synchronous sender sends bytes, whole or in pieces")
         with _translated(request.url):
-            response = self._pool.request(
+            response = self._way(request.url).request(
                 request.method,
                 request.url,
                 body=request.body,
                 headers=dict(request.headers),
                 redirect=False,  # credentials go where they were meant to go, and nowhere else
                 preload_content=False,
-                timeout=urllib3.Timeout(connect=min(self._connect_timeout, seconds), read=seconds),
+                timeout=urllib3.Timeout(connect=min(self._limits.connect_timeout, seconds), read=seconds),
                 pool_timeout=seconds,
             )
-            try:
-                yield SyncStreamedReply(response, seconds, deadline)
-            finally:
-                response.close()
-                response.release_conn()
+        try:
+            yield SyncStreamedReply(response, request.url, seconds, deadline)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _way(self, url: str) -> urllib3.PoolManager:
+        proxy = self._limits.proxies.of(url) if self._limits.proxies is not None else None
+        if proxy is None:
+            return self._pool
+        if proxy not in self._proxied:
+            self._proxied[proxy] = urllib3.ProxyManager(proxy, maxsize=self._limits.max_connections, block=True, retries=False)
+        return self._proxied[proxy]
+
+
+class _WithoutQueries(logging.Filter):
+    """The library logs each target as it is sent; what follows a `?` may be a signature, which is a credential."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(word.split("?", 1)[0] if isinstance(word, str) and "?" in word else word for word in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())
 
 
 @contextmanager
