@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -46,9 +46,13 @@ async def postgres() -> AsyncGenerator[str]:
         if user is not None:
             os.chown(data, user, user)
         binaries = programs / "pginstall" / "bin"
-        options = {"user": user, "group": user, "cwd": home} if user is not None else {"cwd": home}
+        options: dict[str, Any] = {"user": user, "group": user, "cwd": home} if user is not None else {"cwd": home}
         initdb = [binaries / "initdb", "--auth=trust", "--username=postgres", "--no-sync", "-D", data]
-        await anyio.to_thread.run_sync(lambda: subprocess.run(initdb, check=True, capture_output=True, timeout=60, **options))
+
+        def make() -> None:
+            subprocess.run(initdb, check=True, capture_output=True, timeout=60, **options)
+
+        await anyio.to_thread.run_sync(make)
         command = [binaries / "postgres", "-D", data, "-k", data, "-c", "listen_addresses=", "-c", "fsync=off"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
             try:

@@ -61,7 +61,7 @@ class ModelServer:
         self.headers.append(dict(request.headers))
         return body, self.faults.popleft() if self.faults else None
 
-    async def words(self, text: str, fault: Fault | None) -> AsyncIterator[str]:
+    async def words(self, text: str, fault: Fault | None) -> AsyncGenerator[str]:
         """Yield the words of an answer; the reader's leaving is noticed where it waits."""
         self.streaming += 1
         done = False
@@ -97,7 +97,8 @@ def answer_to(messages: list[dict[str, Any]], tools: bool) -> tuple[str, dict[st
 def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
-    return "".join(part.get("text", "") for part in content or [])
+    parts: list[dict[str, Any]] = content or []
+    return "".join(part.get("text", "") for part in parts)
 
 
 async def openai(request: Request) -> Response:

@@ -101,9 +101,9 @@ async def test_the_least_recently_used_instance_makes_room(models: ModelServer, 
                 for _ in range(2):
                     tasks.start_soon(answered, app, "a", send)
                 refused = await receive.receive()
+                assert refused.status_code == 503
+                assert "wait for this session" in refused.json()["error"]["message"]
                 tasks.cancel_scope.cancel()
-            assert refused.status_code == 503
-            assert "wait for this session" in refused.json()["error"]["message"]
         app.ends()
         assert await app.process.wait() == 0
     gone = (tmp_path / "shutdowns").read_text().split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -56,7 +56,7 @@ async def test_a_store_of_this_process(case: str, settings: dict[str, object], t
 @pytest.mark.parametrize("case", CASES)
 async def test_postgresql(case: str, postgres_url: str, tmp_path: Path) -> None:
     async with opened({"url": postgres_url}, tmp_path) as store:
-        pool = store._pool
+        pool: Any = vars(store)["_pool"]
         async with pool.connection() as connection:
             await connection.execute("TRUNCATE agentapp_sessions, agentapp_modules, agentapp_leases")
         await run_case(case, store)
@@ -67,7 +67,8 @@ async def test_postgresql(case: str, postgres_url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
 async def test_valkey(case: str, scheme: str, valkey_url: str, tmp_path: Path) -> None:
     async with opened({"url": valkey_url.replace("redis", scheme, 1)}, tmp_path) as store:
-        await store._client.flushall()
+        client: Any = vars(store)["_client"]
+        await client.flushall()
         await run_case(case, store)
 
 
