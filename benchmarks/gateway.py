@@ -58,6 +58,8 @@ for line in sys.stdin:
     sys.stdout.write(answer.decode() + "\\n")
     sys.stdout.flush()
 """
+IMPORTING = "import asyncio, decimal, email.message, http.client, logging.config, sqlite3, unittest.mock, urllib.request, xml.dom.minidom\n"
+"""What a prefab of some size imports at least, from the standard library alone."""
 COLD = "import json, sys; sys.path.insert(0, sys.argv[1]); import src.main; print(json.dumps(src.main.add(**json.loads(sys.argv[2]))))"
 
 
@@ -67,9 +69,7 @@ def parameter(name: str, kind: str) -> dict[str, Any]:
 
 MANIFEST: dict[str, Any] = {
     "schema_version": "1.0",
-    "id": "bench-one",
     "version": "1.0.0",
-    "name": "bench-one",
     "description": "what the benchmark calls",
     "entry_point": "src/main.py",
     "functions": [
@@ -91,14 +91,14 @@ class Gateway:
     connection: http.client.HTTPConnection
     key: str
 
-    def post(self, name: str, parameters: dict[str, Any], accept: str) -> http.client.HTTPResponse:
-        call = {"prefab_id": "bench-one", "version": "1.0.0", "function_name": name, "inputs": {"parameters": parameters}}
+    def post(self, name: str, parameters: dict[str, Any], accept: str, prefab: str = "bench-one") -> http.client.HTTPResponse:
+        call = {"prefab_id": prefab, "version": "1.0.0", "function_name": name, "inputs": {"parameters": parameters}}
         headers = {"X-API-Key": self.key, "Content-Type": "application/json", "Accept": accept}
         self.connection.request("POST", "/v1/run", json.dumps({"calls": [call]}), headers)
         return self.connection.getresponse()
 
-    def add(self) -> None:
-        answer = json.loads(self.post("add", {"a": 1, "b": 2}, "application/json").read())
+    def add(self, prefab: str = "bench-one") -> None:
+        answer = json.loads(self.post("add", {"a": 1, "b": 2}, "application/json", prefab).read())
         assert answer["results"][0]["output"]["output"] == {"sum": 3}, answer
 
     def delays(self) -> list[float]:
@@ -113,7 +113,7 @@ class Gateway:
 
 
 @contextmanager
-def gateway(prefab: Path, root: Path) -> Generator[Gateway]:
+def gateway(root: Path, *prefabs: Path) -> Generator[Gateway]:
     data_dir = root / "data"
     serve = [str(BIN / "sandyard"), "serve", "--data-dir", str(data_dir), "--api-port", "0", "--ingress-port", "0"]
     process = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -121,9 +121,9 @@ def gateway(prefab: Path, root: Path) -> Generator[Gateway]:
         assert process.stdout is not None
         if not process.stdout.readline().startswith("ready"):
             raise RuntimeError(f"sandyard serve ended with {process.wait()}")
-        subprocess.run(
-            [str(BIN / "sandyard"), "prefab", "publish", str(prefab), "--data-dir", str(data_dir)], check=True, stdout=subprocess.DEVNULL
-        )
+        for prefab in prefabs:
+            publish = [str(BIN / "sandyard"), "prefab", "publish", str(prefab), "--data-dir", str(data_dir)]
+            subprocess.run(publish, check=True, stdout=subprocess.DEVNULL)
         info = json.loads((data_dir / "server.json").read_text())
         yield Gateway(
             http.client.HTTPConnection(info["api_url"].removeprefix("http://"), timeout=60), (data_dir / "secrets" / "api_key").read_text()
@@ -156,40 +156,55 @@ def timed(work: Any, into: list[float]) -> None:
     into.append((time.perf_counter() - began) * MILLI)
 
 
+def write(directory: Path, source: str) -> Path:
+    (directory / "src").mkdir(parents=True)
+    (directory / "src/main.py").write_text(source)
+    (directory / "prefab-manifest.json").write_text(json.dumps(MANIFEST | {"id": directory.name, "name": directory.name}))
+    return directory
+
+
+def cold(prefab: Path) -> None:
+    command = [sys.executable, "-I", "-B", "-c", COLD, str(prefab), '{"a": 1, "b": 2}']
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 def main() -> None:
+    names = ("warm", "by hand", "cold", "warm, importing", "cold, importing")
+    laps: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="sandyard-bench-") as name:
-        prefab = Path(name, "bench-one")
-        (prefab / "src").mkdir(parents=True)
-        (prefab / "src/main.py").write_text(SOURCE)
-        (prefab / "prefab-manifest.json").write_text(json.dumps(MANIFEST))
-        warm, hand, cold = [list[float]() for _ in range(3)]
-        with gateway(prefab, Path(name)) as ours, forked_by_hand(prefab) as theirs:
+        small, importing = write(Path(name, "bench-one"), SOURCE), write(Path(name, "bench-two"), IMPORTING + SOURCE)
+        with gateway(Path(name), small, importing) as ours, forked_by_hand(small) as theirs:
             for _ in range(20):
                 ours.add()
+                ours.add("bench-two")
                 ask(theirs)
-            cold_call = [sys.executable, "-I", "-B", "-c", COLD, str(prefab), '{"a": 1, "b": 2}']
             for number in range(CALLS):
-                timed(ours.add, warm)
-                timed(lambda: ask(theirs), hand)
+                timed(ours.add, laps["warm"])
+                timed(lambda: ask(theirs), laps["by hand"])
+                timed(lambda: ours.add("bench-two"), laps["warm, importing"])
                 if number % (CALLS // COLD_CALLS) == 0:
-                    timed(lambda: subprocess.run(cold_call, check=True, stdout=subprocess.DEVNULL), cold)
+                    timed(lambda: cold(small), laps["cold"])
+                    timed(lambda: cold(importing), laps["cold, importing"])
             delays = ours.delays()
-    report(warm, hand, cold, delays)
+    report(laps, delays)
 
 
-def report(warm: list[float], hand: list[float], cold: list[float], delays: list[float]) -> None:
+def report(laps: dict[str, list[float]], delays: list[float]) -> None:
     rows = {
-        "warm call through the gateway": warm,
-        "the same in a child forked by hand": hand,
-        "a cold interpreter": cold,
+        "warm call through the gateway": laps["warm"],
+        "the same in a child forked by hand": laps["by hand"],
+        "a cold interpreter": laps["cold"],
+        "warm call of a prefab that imports nine modules of the standard library": laps["warm, importing"],
+        "a cold interpreter that imports them": laps["cold, importing"],
         "delay of a stream's event": delays,
     }
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n\n| | median ms | p90 |\n|---|---|---|")
     for name, values in rows.items():
         print(f"| {name} | {statistics.median(values):.2f} | {statistics.quantiles(values, n=10)[-1]:.2f} |")
-    overhead = statistics.median(warm) - statistics.median(hand)
-    print(f"\noverhead over the forked child: {overhead:.2f} ms (promised: 4); ", end="")
-    print(f"{statistics.median(cold) / statistics.median(warm):.1f} times the calls of a cold interpreter (promised: 10)")
+    median = {name: statistics.median(values) for name, values in laps.items()}
+    print(f"\noverhead over the forked child: {median['warm'] - median['by hand']:.2f} ms (promised: 4)")
+    print(f"calls of a cold interpreter: {median['cold'] / median['warm']:.1f} times; importing: ", end="")
+    print(f"{median['cold, importing'] / median['warm, importing']:.1f} times (promised: 10)")
 
 
 if __name__ == "__main__":

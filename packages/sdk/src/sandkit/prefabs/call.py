@@ -1,15 +1,18 @@
-"""One call, in a process of its own: takes the request, calls the function, says what came of it. It never returns to the parent."""
+"""One call, in a process of its own: takes the request, calls the function, says what came of it. It never returns to the parent.
+
+What is imported here is in the parent's memory, which every fork pays for: `asyncio` and `traceback` come when they are needed.
+"""
+
+# ruff: noqa: PLC0415 (see above)
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import inspect
 import json
 import os
 import resource
 import sys
-import traceback
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from sandkit.prefabs import frames, outputs
 
@@ -68,7 +71,9 @@ def _call(
 ) -> tuple[bytes, list[outputs.Found]]:
     value = find(params["function"])(**params["parameters"])
     limits = params["limits"]
-    if inspect.iscoroutine(value):
+    if _is(value, CoroutineType):
+        import asyncio
+
         value = asyncio.run(value)
     if params["streaming"]:
         _stream(connection, _events(value), limits["event_bytes"])
@@ -107,17 +112,24 @@ def _stream(connection: socket.socket, events: Iterator[Any], most: int) -> None
 
 def _events(value: Any) -> Iterator[Any]:
     """Return the iterator of a generator, synchronous or not."""
-    if inspect.isasyncgen(value):
+    if _is(value, AsyncGeneratorType):
+        import asyncio
+
         with asyncio.Runner() as runner:
             while True:
                 try:
                     yield runner.run(anext(value))
                 except StopAsyncIteration:
                     return
-    elif inspect.isgenerator(value):
+    elif _is(value, GeneratorType):
         yield from value
     else:
         raise FailedError("OUTPUT_INVALID", f"A streaming function must yield its events; this one returned {type(value).__name__}")
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a user's value is of that kind, without saying of what."""
+    return isinstance(value, kind)
 
 
 def _receive_files(connection: socket.socket, files: list[dict[str, Any]]) -> None:
@@ -152,10 +164,18 @@ def _failure(error: BaseException) -> dict[str, Any]:
     else:
         exhausted = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
         code = "RESOURCE_EXCEEDED" if exhausted else "FUNCTION_ERROR"
-        message = "".join(traceback.format_exception_only(error)).strip()
+        message = _sentence(error)
         if not exhausted:
-            traceback.print_exception(error)
+            sys.excepthook(type(error), error, error.__traceback__)
     return {"code": -32000, "message": message[:_MESSAGE].encode(errors="replace").decode(), "data": {"error_code": code}}
+
+
+def _sentence(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (a user's __str__)
+        text = "(it cannot be shown)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _flush() -> None:

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from types import FunctionType
 
 from sandkit.guest.light import make_undumpable
 from sandkit.prefabs import call, frames
@@ -32,6 +33,8 @@ _BACKLOG = 256
 _READ = 64 * 1024
 _CALLS = "/tmp/calls"  # noqa: S108 (the sandbox's own)
 _SUBREAPER = 36  # prctl
+_ASYNCHRONOUS = 0x80 | 0x200
+"""The flags of a code object that is a coroutine's or an asynchronous generator's."""
 
 
 class Running:
@@ -228,6 +231,8 @@ def main(arguments: list[str]) -> int:
     if arguments:
         call.serve(socket.socket(fileno=int(arguments[1])), lambda name: getattr(module, name), arguments[2])
         return 0
+    if any(value.__code__.co_flags & _ASYNCHRONOUS for value in vars(module).values() if isinstance(value, FunctionType)):
+        importlib.import_module("asyncio")  # once, and not in every call
     _prctl_subreaper()
     os.makedirs(_CALLS, mode=0o700, exist_ok=True)  # noqa: PTH103 (pathlib would be a module more)
     gc.collect()
