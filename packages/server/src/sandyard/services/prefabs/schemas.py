@@ -64,6 +64,12 @@ def check_inputs(function: Function, parameters: Mapping[str, Any], files: Mappi
         raise Refusal(VALIDATION_ERROR, f"{first['pointer']}: {first['message']}", pointer=first["pointer"], errors=errors[:_ERRORS])
 
 
+def check_value(schema: Mapping[str, Any], value: object) -> str | None:
+    """Return the first thing in which a value breaks a schema, with its pointer; None where it fits."""
+    errors = _errors(schema, value, "")
+    return f"{errors[0]['pointer'] or '/'}: {errors[0]['message']}" if errors else None
+
+
 def check_schema(function: Function) -> str | None:
     """Return what is wrong with the schemas that a manifest's function leads to; None where they are usable."""
     try:
