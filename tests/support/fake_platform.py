@@ -4,7 +4,8 @@
         platform.on("POST /sandboxes", refused(429, retry_after=0), created("i1"))
 
 A route's answers are used up in order, the last one stays. An answer is a function of what was asked and of the line to write to;
-what was asked is kept in `platform.seen`, and `platform.left` counts clients that closed the connection before their answer was whole.
+what was asked is kept in `platform.seen`, `platform.left` counts clients that closed the connection before their answer was whole, and
+`platform.connections` those that came.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class FakePlatform:
     def __init__(self) -> None:
         self.seen: list[Asked] = []
         self.left = 0
+        self.connections = 0
         self._answers: dict[str, list[Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()
@@ -119,6 +121,7 @@ class FakePlatform:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.connections += 1
         self._tasks.add(task)
         try:
             begun = b""

@@ -30,8 +30,10 @@ MODULES = (
     "ppio_agent_sandbox",
     "ppio_agent_sandbox.agent_runtime",
     "ppio_agent_sandbox.client",
+    "gateway_sdk",
+    "gateway_sdk.exceptions",
 )
-OURS = ("ppio_", "sandkit")
+OURS = ("ppio_", "gateway_sdk", "sandkit")
 
 
 def surface() -> list[str]:

@@ -79,9 +79,10 @@ def from_reply(reply: Reply, about: Mapping[str, Any], hidden: Iterable[str] = (
     code, message, fields = _read(reply.body, reply.status)
     if 300 <= reply.status < 400:
         message = f"the address answers with a redirect (HTTP {reply.status}), which the gateway never does: name the gateway's own address"
+    request_id = _id(fields, reply)
     seconds = retry_after(reply.headers.get("retry-after"))
     details = {**about, **fields, **({} if seconds is None else {"retry_after": seconds})}
-    return make(code, message, details, status=reply.status, request_id=_id(fields, reply), hidden=hidden)
+    return make(code, message, details, status=reply.status, request_id=request_id, hidden=hidden)
 
 
 def from_result(error: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> GatewayError:

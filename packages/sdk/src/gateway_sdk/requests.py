@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 USER_AGENT = "gateway-sdk (sandyard)"
 _FILES = "/internal/files"
+_TOKEN_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def _read_token(reply: Reply) -> tuple[str, float]:
     token = found["internal_token"]
     if not isinstance(token, str) or not token:
         raise faults.unreadable("the exchanged token is missing")
-    return token, float(found.get("expires_in") or 3600)
+    return token, float(found.get("expires_in", _TOKEN_SECONDS))
 
 
 def _read_upload_url(reply: Reply) -> tuple[str, str]:

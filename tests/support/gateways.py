@@ -1,0 +1,104 @@
+"""Both clients of the gateway behind one face, so that a test holds for both; and answers as a gateway gives them, good and bad."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from gateway_sdk import AsyncGatewayClient, GatewayClient, StreamEvent
+from support.fake_platform import Answer, Asked, Line, answers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+Kind = Literal["sync", "async"]
+RUN = "POST /v1/internal/run"
+CONVERT = "POST /v1/auth/convert_to_internal_token"
+LINK = "GET /internal/files/download"
+
+
+class Face:
+    """A client, called by the names of its methods. The synchronous one runs in a thread."""
+
+    def __init__(self, client: GatewayClient | AsyncGatewayClient) -> None:
+        self.client = client
+
+    async def call(self, name: str, *arguments: Any, **options: Any) -> Any:
+        method: Any = getattr(self.client, name)
+        if isinstance(self.client, GatewayClient):
+            return await asyncio.to_thread(method, *arguments, **options)
+        return await method(*arguments, **options)
+
+    async def run(self, **options: Any) -> Any:
+        """Call a function of which nothing matters."""
+        return await self.call("run", "some-prefab", "1.0.0", "work", {}, **options)
+
+    async def stream(self, most: int | None = None, **options: Any) -> list[StreamEvent]:
+        """Return the events of a call, at most so many; then the loop is left."""
+        if isinstance(self.client, GatewayClient):
+            return await asyncio.to_thread(self._stream, self.client, most, options)
+        found: list[StreamEvent] = []
+        async for event in self.client.run("some-prefab", "1.0.0", "work", {}, stream=True, **options):
+            found.append(event)
+            if len(found) == most:
+                break
+        return found
+
+    @staticmethod
+    def _stream(client: GatewayClient, most: int | None, options: dict[str, Any]) -> list[StreamEvent]:
+        found: list[StreamEvent] = []
+        for event in client.run("some-prefab", "1.0.0", "work", {}, stream=True, **options):
+            found.append(event)
+            if len(found) == most:
+                break
+        return found
+
+
+@asynccontextmanager
+async def face(kind: Kind, base_url: str, **options: Any) -> AsyncGenerator[Face]:
+    """Give a client of that kind, closed in the end."""
+    if kind == "async":
+        async with AsyncGatewayClient(base_url=base_url, **options) as client:
+            yield Face(client)
+        return
+    with GatewayClient(base_url=base_url, **options) as client:
+        yield Face(client)
+
+
+def succeeded(output: object = None, files: dict[str, list[str]] | None = None) -> Answer:
+    """Answer a run of one call with success."""
+    envelope = {"status": "SUCCESS", "output": output or {}, "files": files or {}}
+    return answers({"job_id": "j1", "status": "COMPLETED", "results": [{"status": "SUCCESS", "output": envelope, "error": None}]})
+
+
+def refuses(status: int, code: str | None = None, message: str = "no", *, retry_after: str | None = None, **details: object) -> Answer:
+    """Answer with an error of the gateway."""
+    detail = {"message": message, "request_id": "req-9", **details} | ({} if code is None else {"error_code": code})
+    return answers({"detail": detail}, status, **({} if retry_after is None else {"retry_after": retry_after}))
+
+
+def token(text: str = "token-1", expires_in: float = 3600) -> Answer:
+    return answers({"internal_token": text, "token_type": "internal", "expires_in": expires_in})
+
+
+def event(kind: str, data: object = None, **more: object) -> bytes:
+    return b"data: " + json.dumps({"type": kind, "data": data, **more}).encode() + b"\n\n"
+
+
+def sends(body: bytes, *, announced: int | None = None, status: int = 200) -> Answer:
+    """Answer with bytes; announce more of them than come, and the connection is cut."""
+
+    async def answer(_: Asked, line: Line) -> None:
+        line.writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(body) if announced is None else announced}\r\n\r\n".encode() + body)
+        await line.writer.drain()
+        if announced is not None:
+            line.cut()
+
+    return answer
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
