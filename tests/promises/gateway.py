@@ -80,5 +80,8 @@ PROMISES = [
         "issue 5 §4",
         "kill -9 of the server during running calls: every job ends in a stated outcome, and no file is half visible.",
     ),
+    ("gateway.threads", "gateway-contract §5", "A prefab whose import leaves threads runs each call in an interpreter of its own."),
+    ("gateway.drain", _5, "A server that is told to end cancels the jobs that still run, and their rows say so."),
+    ("gateway.room", _5, "A server that holds all its sandboxes ends an idle one for a call, and says UNAVAILABLE where none is idle."),
     ("gateway.idle", _5, "A prefab's sandbox ends after idle time, and the next call starts another."),
 ]

@@ -24,6 +24,7 @@ from sandkit.wire.gateway import (
 from sandyard.domain.calls import CallResult, Job, JobEvent, JobState
 from sandyard.domain.errors import RowConflict, StoreError
 from sandyard.services.ids import new_id
+from sandyard.services.prefabs.owned import Owned
 from sandyard.services.prefabs.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -86,18 +87,14 @@ class Jobs:
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self._running: dict[str, Run] = {}
         self._written: dict[str, asyncio.Task[None]] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        self._tasks = Owned()
 
     async def run(self) -> None:
         """Own the jobs that nobody waits for, and forget old ones, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                while True:
-                    await asyncio.sleep(_SWEEP_SECONDS)
-                    await self._rows.forget(self._clock.now() - REMEMBERED_SECONDS)
-        finally:
-            self._tasks = None
+        async with self._tasks.open():
+            while True:
+                await asyncio.sleep(_SWEEP_SECONDS)
+                await self._rows.forget(self._clock.now() - REMEMBERED_SECONDS)
 
     async def recover(self) -> int:
         """End what a dead server left running; return how many. Call it before anything may be admitted."""
@@ -184,9 +181,9 @@ class Jobs:
         Raises:
             Refusal: UNAVAILABLE; the server is ending.
         """
-        if self._tasks is None:
+        run.task = self._tasks.begin(self._detached(run))
+        if run.task is None:
             raise Refusal(UNAVAILABLE, "The server is ending", retry_after=5)
-        run.task = self._tasks.create_task(self._detached(run))
 
     async def get(self, caller: Caller, job_id: str) -> Job:
         """Return a job of the caller's.
@@ -281,8 +278,10 @@ class Jobs:
         run.job = replace(run.job, state=ended, finished_at=self._clock.now())
         if run.job.kept:
             await self._note_end(run, results)
-        elif self._tasks is not None:
-            self._written[run.job.id] = self._tasks.create_task(self._write(run.job))
+        else:
+            task = self._tasks.begin(self._write(run.job))
+            if task is not None:
+                self._written[run.job.id] = task
         self._wakes.wake(run.job.id)
 
     async def _note_end(self, run: Run, results: Sequence[CallResult]) -> None:

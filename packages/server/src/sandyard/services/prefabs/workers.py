@@ -17,6 +17,7 @@ from sandkit.wire.errors import ApiError
 from sandkit.wire.gateway import UNAVAILABLE, Refusal
 from sandyard.domain.errors import BackendError, PortClosed, SandboxGone, StartFailed
 from sandyard.services.ids import new_id
+from sandyard.services.prefabs.owned import Owned
 from sandyard.services.prefabs.places import START_SECONDS, worker_spec
 
 if TYPE_CHECKING:
@@ -61,18 +62,14 @@ class Workers:
         self._exits = exits
         self._admission = admission
         self._workers: dict[tuple[str, str], Worker] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        self._tasks = Owned()
 
     async def run(self) -> None:
         """Own the sandboxes until cancelled; then they end with the server's other ones."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                while True:
-                    await asyncio.sleep(min(30.0, self._settings.gateway.idle))
-                    self._retire(self._context.clock.now() - self._settings.gateway.idle)
-        finally:
-            self._tasks = None
+        async with self._tasks.open():
+            while True:
+                await asyncio.sleep(min(30.0, self._settings.gateway.idle))
+                self._retire(self._context.clock.now() - self._settings.gateway.idle)
 
     @asynccontextmanager
     async def borrow(self, tenant: str, version_id: str, manifest: Manifest) -> AsyncGenerator[Worker]:
@@ -107,10 +104,11 @@ class Workers:
 
     def _dial_ahead(self, worker: Worker) -> None:
         """Have connections ready; one more than a caller needs who calls again at once."""
-        if self._tasks is not None and not worker.leave.is_set():
-            for _ in range(_SPARES - len(worker.spares) - worker.dialling):
+        if worker.leave.is_set():
+            return
+        for _ in range(_SPARES - len(worker.spares) - worker.dialling):
+            if self._tasks.begin(self._dial(worker)) is not None:
                 worker.dialling += 1
-                self._tasks.create_task(self._dial(worker))
 
     async def _dial(self, worker: Worker) -> None:
         try:
@@ -149,12 +147,11 @@ class Workers:
                 self.condemn(worker)
 
     def _begin(self, tenant: str, version_id: str, manifest: Manifest) -> Worker:
-        if self._tasks is None:
-            raise Refusal(UNAVAILABLE, "The server is ending", retry_after=5)
         now = self._context.clock.now()
         worker = Worker(id=new_id("worker"), key=(tenant, version_id), ends_at=now + START_SECONDS + self._lease, used_at=now)
+        if self._tasks.begin(self._live(worker, manifest)) is None:
+            raise Refusal(UNAVAILABLE, "The server is ending", retry_after=5)
         self._workers[worker.key] = worker
-        self._tasks.create_task(self._live(worker, manifest))
         return worker
 
     @property
