@@ -7,8 +7,8 @@ PROMISES = [
         "Every Python sample of seed 003 runs as printed on AgentScope 1.x, against a real model protocol.",
     ),
     ("agentapp.seed-commands", "issue 6 §1", "Every command of seed 003 works as printed."),
-    ("agentapp.imports", "issue 6 §1", "`agentscope.runtime` is there from a wheel and from an editable install.", "in the making"),
-    ("agentapp.without-agentscope", "issue 6 §1", "Without AgentScope 1.x the import says what to install.", "in the making"),
+    ("agentapp.imports", "issue 6 §1", "`agentscope.runtime` is there from a wheel and from an editable install."),
+    ("agentapp.without-agentscope", "issue 6 §1", "Without AgentScope 1.x the import says what to install."),
     (
         "agentapp.kinds-of-call",
         "issue 6 §2",
@@ -98,17 +98,7 @@ PROMISES = [
         "issue 6 §6",
         "A model server that is slow, cuts, babbles or has had enough becomes an error of the right kind, or a retry.",
     ),
-    (
-        "agentapp.packaging",
-        "issue 6 §7",
-        "AgentScope's pins live in this distribution only, and the server never imports it.",
-        "in the making",
-    ),
-    (
-        "agentapp.examples",
-        "issue 6 §7",
-        "The examples run: the seed's three apps, and one that asks a person before it acts.",
-        "in the making",
-    ),
-    ("agentapp.docs", "issue 6 §7", "What the docs page shows runs.", "in the making"),
+    ("agentapp.packaging", "issue 6 §7", "AgentScope's pins live in this distribution only, and the server never imports it."),
+    ("agentapp.examples", "issue 6 §7", "The examples run: the seed's three apps, and one that asks a person before it acts."),
+    ("agentapp.docs", "issue 6 §7", "What the docs page shows runs."),
 ]

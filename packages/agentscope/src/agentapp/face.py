@@ -20,7 +20,7 @@ from agentapp.errors import (
     StoreError,
     ToolError,
 )
-from agentapp.runtime import Runtime, runtime
+from agentapp.running import Runtime, runtime
 
 __all__ = [
     "AgentApp",

@@ -19,7 +19,7 @@ from ppio_sandbox.agent_runtime.runtime.server import AgentRuntimeServer
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from agentapp.runtime import Running, Runtime
+    from agentapp.running import Running, Runtime
     from agentapp.serving.inbound import Inbound
     from agentapp.serving.outbound import Message
     from ppio_sandbox.agent_runtime.runtime.asgi import Receive, Send

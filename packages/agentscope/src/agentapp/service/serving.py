@@ -13,7 +13,7 @@ from agentapp import adapters
 from agentapp.config import CONFIG_NAME, load
 from agentapp.errors import AppError
 from agentapp.loading import app_class
-from agentapp.runtime import runtime
+from agentapp.running import runtime
 from agentapp.service import logs
 from agentapp.service.listening import Listener
 from agentapp.service.server import AppServer
