@@ -29,11 +29,7 @@ _STREAM_SCHEMA: dict[str, Any] = {
     "properties": {"content": {"description": "All that it yielded as content"}, "result": {"description": "What it said at its end"}},
     "required": ["content", "result"],
 }
-_FILES_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "s3:// URLs of the files that the call left, by key",
-    "additionalProperties": {"type": "array", "items": {"type": "string"}},
-}
+_FILES_SCHEMA: dict[str, Any] = {"description": "An object of s3:// URLs, by key: the files that the call left, where it left any"}
 _PROGRESS = ("progress", "percent", "current", "step")
 _AT = "/calls/0/inputs"
 
