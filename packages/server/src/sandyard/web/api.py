@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from sandyard.version import VERSION
-from sandyard.web import agents, errors, health, recipes, sandboxes, templates
+from sandyard.web import agents, errors, health, instances, recipes, sandboxes, templates
 from sandyard.web.gateway.app import ByPath
 from sandyard.web.middleware import BodyLimit, RequestIds
 from sandyard.web.slashes import EncodedSlashes
@@ -28,7 +28,7 @@ def create_api(parts: Parts, gateway: ASGIApp) -> ASGIApp:
     api = FastAPI(title="Sandyard", version=VERSION, redirect_slashes=False)
     api.state.parts = parts
     errors.install(api)
-    for noun in (health, agents, recipes, templates, sandboxes):
+    for noun in (health, agents, recipes, templates, sandboxes, instances):
         api.include_router(noun.router)
     bounded = BodyLimit(EncodedSlashes(api, prefixes=_NAMED), limit=_JSON_BYTES, seconds=_JSON_SECONDS, streamed=("/agents", "/uploads/"))
     return RequestIds(ByPath(bounded, gateway))

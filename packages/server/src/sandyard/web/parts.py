@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, cast
 from urllib.parse import quote
 
@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from sandkit.wire import signing
 from sandkit.wire.errors import UNAUTHENTICATED, ApiError
+from sandyard.services.instances import Instances
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from sandyard.services.copies import Copies
     from sandyard.services.deployments import Deployments
     from sandyard.services.recipes import Recipes
+    from sandyard.services.sandbox_secrets import SandboxSecrets
     from sandyard.services.sandboxes import Sandboxes
     from sandyard.services.signatures import Signatures
     from sandyard.services.snapshots import Snapshots
     from sandyard.services.templates import Templates
+    from sandyard.services.volumes.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +45,13 @@ class Parts:
     deployments: Deployments
     build_logs: BuildLogs
     recipes: Recipes
+    volumes: Volumes
+    secrets: SandboxSecrets
     owner_of: Callable[[str], Awaitable[str | None]]
     signatures: Signatures
     check_entry: Callable[[str], object]
     clock: Clock
+    instances: Instances = field(default_factory=Instances)
 
 
 def _parts(request: Request) -> Parts:
