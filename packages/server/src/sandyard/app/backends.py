@@ -16,6 +16,7 @@ from sandyard.services.ids import new_id
 
 if TYPE_CHECKING:
     from sandyard.domain.sandboxes import Isolation
+    from sandyard.egress.inner import Inner
 
 
 class WholeBackend(Backend, Supervision, Dialer, Snapshots, Meters, Protocol):
@@ -26,9 +27,9 @@ class WholeBackend(Backend, Supervision, Dialer, Snapshots, Meters, Protocol):
     async def shutdown(self) -> None: ...
 
 
-def open_egress(stack: AsyncExitStack) -> EgressProxy:
-    """Return the sandboxes' way out; `stack` closes it."""
-    egress = EgressProxy()
+def open_egress(stack: AsyncExitStack, inner: Inner | None = None) -> EgressProxy:
+    """Return the sandboxes' way out, to the world and to `inner`; `stack` closes it."""
+    egress = EgressProxy(inner=inner)
     stack.push_async_callback(egress.aclose)
     return egress
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,19 +10,26 @@ from typing import TYPE_CHECKING
 import structlog
 import uv
 
+from sandyard.services.audit.chain import KEY_FILE as AUDIT_KEY
+from sandyard.services.audit.chain import Chain
 from sandyard.services.callers.children import Children
 from sandyard.services.callers.identify import Callers, Known
 from sandyard.services.callers.issuer import Issuer
 from sandyard.services.callers.throttle import Throttle
-from sandyard.services.files.local import BlobFiles
+from sandyard.services.envelopes import MASTER_FILE, Envelopes, KeyCommand, KeyFile
+from sandyard.services.files.keeping import Files
+from sandyard.services.files.signing import KEY_FILE as FILE_KEY
+from sandyard.services.files.signing import Signer
 from sandyard.services.prefabs.execution import Execution
 from sandyard.services.prefabs.jobs import Jobs
 from sandyard.services.prefabs.preflight import Neighbours, Preflight
 from sandyard.services.prefabs.registry import Registry
 from sandyard.services.prefabs.workers import Workers
-from sandyard.services.quotas.none import NoAudit, NoQuotas
-from sandyard.services.secrets.none import NoSecrets
+from sandyard.services.quotas.reservations import Reservations
+from sandyard.services.secrets.keeping import Secrets
+from sandyard.services.secrets_dir import create_once
 from sandyard.web.gateway.app import create_gateway
+from sandyard.web.gateway.mcp import Tools
 from sandyard.web.gateway.parts import GatewayParts
 from sandyard.work.prefabs import PrefabBuilder
 
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from sandyard.config import Settings
     from sandyard.services.admission import Admission
     from sandyard.services.context import Context
     from sandyard.services.exits import Exits
@@ -47,12 +56,16 @@ class Gateway:
     app: ASGIApp
     registry: Registry
     jobs: Jobs
+    files: Files
+    quotas: Reservations
     loops: tuple[Callable[[], Coroutine[object, object, None]], ...]
 
     async def recover(self) -> None:
         """Put right what a dead server left; call it before anyone may ask for anything."""
         await self.registry.sweep()
         ended = await self.jobs.recover()
+        await self.quotas.recover()
+        await self.files.recover()
         if ended:
             _log.warning("jobs of the last server were ended", jobs=ended)
 
@@ -61,7 +74,12 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
     """Return the gateway over the platform's parts."""
     settings = context.settings
     children = Children(tokens, context.clock)
-    neighbours = Neighbours(files=BlobFiles(context.blobs), secrets=NoSecrets(), quotas=NoQuotas(), tokens=children, audit=NoAudit())
+    signer = Signer(_kept(context, FILE_KEY))
+    files = Files(context.store.files, context.blobs, signer, context.clock, settings.gateway.files)
+    kept = Secrets(context.store.secrets, envelopes_of(settings), context.clock)
+    quotas = Reservations(context.store.quotas, settings.gateway.identity, context.clock)
+    audit = Chain(context.store.audit, _kept(context, AUDIT_KEY), context.clock)
+    neighbours = Neighbours(files=files, secrets=kept, quotas=quotas, tokens=children, audit=audit)
     registry = Registry(context, wakes)
     workers = Workers(context, exits, admission)
     execution = Execution(settings.gateway, workers, neighbours.files, neighbours.tokens)
@@ -69,9 +87,36 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
     jobs = Jobs(context, preflight, execution, neighbours, wakes)
     builder = PrefabBuilder(context, registry, exits, wakes, Path(uv.find_uv_bin()))
     parts = GatewayParts(
-        settings=settings, callers=_callers(context, keys, tokens, children), registry=registry, jobs=jobs, clock=context.clock
+        settings=settings,
+        callers=_callers(context, keys, tokens, children),
+        registry=registry,
+        jobs=jobs,
+        files=files,
+        signer=signer,
+        secrets=kept,
+        quotas=context.store.quotas,
+        audit=audit,
+        clock=context.clock,
     )
-    return Gateway(app=create_gateway(parts), registry=registry, jobs=jobs, loops=(workers.run, jobs.run, builder.run))
+    tools = Tools(parts)
+    return Gateway(
+        app=create_gateway(parts, tools),
+        registry=registry,
+        jobs=jobs,
+        files=files,
+        quotas=quotas,
+        loops=(workers.run, jobs.run, builder.run, files.run, quotas.run, tools.run),
+    )
+
+
+def envelopes_of(settings: Settings) -> Envelopes:
+    """Return what seals secrets: under the master keys of the operator's command, or of a file beside the other secrets."""
+    command = settings.gateway.secrets_command
+    return Envelopes(KeyCommand(command) if command else KeyFile(settings.data_dir / "secrets" / MASTER_FILE))
+
+
+def _kept(context: Context, name: str) -> bytes:
+    return create_once(context.settings.data_dir / "secrets" / name, lambda: secrets.token_bytes(32))
 
 
 def _callers(context: Context, keys: Keys, tokens: Tokens, children: Children) -> Callers:

@@ -51,6 +51,7 @@ def api_server(api: ASGIApp, settings: Settings) -> ApiServer:
             lifespan="off",
             access_log=False,
             log_config=None,
+            proxy_headers=False,  # whose X-Forwarded-For is believed is the gateway's to say, and nobody's by default
             server_header=False,
             timeout_graceful_shutdown=int(settings.drain_timeout),
         )
@@ -108,6 +109,12 @@ def _listener(host: str, port: int) -> socket.socket:
         sock.close()
         raise OSError(error.errno, f"{error.strerror}: {host}, port {port}") from error
     return sock
+
+
+def reachable(listener: socket.socket) -> tuple[str, int]:
+    """Return where this machine itself reaches a listener: a wildcard address by loopback."""
+    host, port = listener.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
 def _with_port(name: str, port: int, *, usual: int) -> str:

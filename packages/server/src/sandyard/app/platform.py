@@ -15,6 +15,7 @@ from sandyard.app.sandboxes import SandboxParts, company_of, sandbox_parts
 from sandyard.app.templates import TemplateParts, template_parts
 from sandyard.blobs.objects import ObjectBlobs
 from sandyard.catalog import Catalog
+from sandyard.egress.inner import Inner
 from sandyard.egress.policy import read_entry
 from sandyard.ingress import Ingress, IngressLimits
 from sandyard.services.admission import Admission
@@ -24,6 +25,7 @@ from sandyard.services.deadlines import Deadlines
 from sandyard.services.exits import Exits
 from sandyard.services.keys import Keys, is_platform_key
 from sandyard.services.lifecycle import Lifecycle
+from sandyard.services.origins import GATEWAY_HOST, Origins
 from sandyard.services.reconcile import Reconciler
 from sandyard.services.secrets_dir import create_once
 from sandyard.services.signatures import Signatures
@@ -64,6 +66,7 @@ class Platform:
     templates: TemplateParts
     sandboxes: SandboxParts
     gateway: Gateway
+    inner: Inner
     wakes: Wakes
     loops: tuple[Callable[[], Coroutine[object, object, None]], ...]
     api: ApiServer
@@ -88,7 +91,9 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
     keys = await Keys.open(store.keys, clock, secrets_dir)
     await _first_key(keys, settings.data_dir / API_KEY)
     tokens = await Tokens.open(secrets_dir, clock)
-    egress = open_egress(stack)
+    origins = Origins()
+    inner = Inner(GATEWAY_HOST, origins)
+    egress = open_egress(stack, inner)
     backend = await open_backend(settings, egress, stack)
     context = Context(
         settings=settings,
@@ -103,11 +108,12 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
         catalog=Catalog(),
         tokens=tokens,
         clock=clock,
+        origins=origins,
     )
-    return _wire(context, backend, keys, tokens)
+    return _wire(context, backend, keys, tokens, inner)
 
 
-def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -> Platform:
+def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens, inner: Inner) -> Platform:
     settings = context.settings
     wakes = Wakes()
     exits = Exits(context.supervision)
@@ -129,6 +135,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
         templates=templates,
         sandboxes=sandboxes,
         gateway=gateway,
+        inner=inner,
         wakes=wakes,
         loops=(
             lambda: exits.run(lifecycle.exited),
@@ -138,7 +145,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens) -
             company.metering.run,
             *gateway.loops,
         ),
-        api=api_server(create_api(_parts(context, keys, templates, sandboxes), gateway.app), settings),
+        api=api_server(create_api(_parts(context, keys, templates, sandboxes), gateway.app, context.origins), settings),
         ingress=_ingress(context, keys, tokens, lifecycle),
     )
 
@@ -154,6 +161,8 @@ def _parts(context: Context, keys: Keys, templates: TemplateParts, sandboxes: Sa
         deployments=templates.deployments,
         build_logs=templates.build_logs,
         recipes=templates.recipes,
+        volumes=sandboxes.company.volumes,
+        secrets=sandboxes.company.secrets,
         owner_of=keys.find,
         signatures=Signatures(keys, context.clock),
         check_entry=read_entry,

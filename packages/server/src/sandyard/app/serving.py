@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from sandyard.app.listening import listen
+from sandyard.app.listening import listen, reachable
 from sandyard.app.platform import compose
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.services.data_dir import DataDir
@@ -43,9 +43,11 @@ async def serve(settings: Settings, announce: Callable[[ServerInfo], None]) -> N
             await platform.reconciler.adopt()
             await platform.templates.sweep()
             await platform.sandboxes.company.states.sweep()
+            await platform.sandboxes.company.volumes.sweep()
             await platform.gateway.recover()
             listeners = await listen(settings, platform.api, platform.ingress, stack)
             platform.context.addresses.domain = listeners.info.domain
+            platform.inner.address = reachable(listeners.api_socket)
             with data.announced(listeners.info):
                 announce(listeners.info)
                 await _run(platform, listeners, stop)

@@ -29,7 +29,8 @@ class FileState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A row. `key` is made by the server and says nothing of `name`, which is only shown; `call` is the call that made it, if one did.
+    """A row. `key` is made by the server, `name` is what the file is called, which is only shown; `call` is the call that
+    made it, if one did.
 
     `size` is what counts against the owner's quota: while it is written, what is reserved. Times are Unix seconds.
     """
@@ -51,17 +52,19 @@ class File:
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _PART = re.compile(r"(?!u-)[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
-_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_BYTES = 200
 
 
 def new_key(kind: FileKind, user: str, agent: str | None, session: str | None, name: str) -> str:
-    """Return a key that nobody can guess: `{kind}/{user}/{agent}[/{session}]/{random}{suffix}`."""
-    suffix = _SUFFIX.search(name)
-    parts = [kind.value, _part(user), _part(agent or "direct")]
+    """Return a key that nobody can guess: `{kind}/{user}/{agent}[/{session}]/{random}/{name}`.
+
+    Of the name only letters, digits and `._-` of ASCII stay, so that people recognise the file; what it is called is `File.name`.
+    """
+    parts = [kind.value, key_part(user), key_part(agent or "direct")]
     if kind is FileKind.WORKSPACE:
         parts.append(session or "none")
-    return "/".join([*parts, secrets.token_hex(16) + (suffix[0].lower() if suffix else "")])
+    return "/".join([*parts, secrets.token_hex(16), _UNSAFE.sub("_", name)[-100:].lstrip(".") or "file"])
 
 
 def clean_name(name: str) -> str:
@@ -82,6 +85,6 @@ def _cut(text: str, size: int) -> str:
     return text.encode()[:size].decode("utf-8", "ignore")
 
 
-def _part(text: str) -> str:
+def key_part(text: str) -> str:
     """Return a user's or agent's name as a part of a key; what is no plain word becomes a digest."""
     return text if _PART.fullmatch(text) else "u-" + sha256(text.encode("utf-8", "replace")).hexdigest()[:32]

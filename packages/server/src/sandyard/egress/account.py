@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from sandyard.egress.door import Door
+    from sandyard.egress.inner import Inner
     from sandyard.egress.policy import Rules
     from sandyard.egress.resolver import Resolver
 
@@ -50,6 +51,8 @@ class Account:
     lookups: asyncio.Semaphore
     all_doors: set[Door]
     """Those of every sandbox of the proxy."""
+    sandbox_id: str = ""
+    inner: Inner | None = None
     doors: set[Door] = field(default_factory=set["Door"])
     tasks: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
     bytes_out: int = 0

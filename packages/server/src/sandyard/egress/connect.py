@@ -11,6 +11,7 @@ from sandyard.egress.routes import is_own
 if TYPE_CHECKING:
     from sandyard.egress.account import Account
     from sandyard.egress.addresses import Address
+    from sandyard.egress.inner import Inner
     from sandyard.egress.policy import Destination
 
 
@@ -27,6 +28,8 @@ async def connect(account: Account, destination: Destination) -> tuple[socket.so
         TimeoutError: `connect_timeout` is over.
     """
     async with asyncio.timeout(account.limits.connect_timeout):
+        if account.inner is not None and account.inner.means(destination):
+            return await _dial_inner(account, account.inner, destination)
         account.rules.check_name(destination)
         found = await _resolve(account, destination)
         addresses = _admitted(account, destination, found)
@@ -49,6 +52,9 @@ def check(account: Account, destination: Destination, address: Address) -> None:
     Raises:
         Refused: the policy, which may have changed, says no.
     """
+    if account.inner is not None and account.inner.means(destination):
+        account.rules.check_inner(destination)
+        return
     account.rules.check_name(destination)
     _admitted(account, destination, [address])
 
@@ -68,6 +74,14 @@ async def _resolve(account: Account, destination: Destination) -> list[Address]:
         except (OSError, UnicodeError) as error:
             message = f"the name {destination.host} cannot be resolved"
             raise Unreachable(message) from error
+
+
+async def _dial_inner(account: Account, inner: Inner, destination: Destination) -> tuple[socket.socket, Address]:
+    account.rules.check_inner(destination)
+    try:
+        return await inner.dial(account.sandbox_id)
+    except OSError as error:
+        raise Unreachable(f"{destination} cannot be reached: {error.strerror}") from error
 
 
 async def _dial_checked(account: Account, destination: Destination, address: Address) -> socket.socket:

@@ -13,6 +13,8 @@ from sandyard.egress.connect import Unreachable, check, connect
 from sandyard.egress.policy import Destination, Refused, read_destination
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandyard.egress.account import Account
     from sandyard.egress.addresses import Address
 
@@ -205,13 +207,24 @@ class Door(asyncio.Protocol):
             self._say(504, f"{destination} did not answer in time")
         else:
             self._way = (destination, address)
-            await self._join(sock, head)
+            end = sock.getsockname()[:2]
+            try:
+                await self._join(sock, head, destination)
+            except BaseException:
+                self._left(destination, end)
+                raise
         finally:
             self._task = None
 
-    async def _join(self, sock: socket.socket, head: bytes) -> None:
+    def _left(self, destination: Destination, end: tuple[str, int]) -> None:
+        """Note that a connection has ended, where it led to the platform itself."""
+        if self._account.inner is not None and self._account.inner.means(destination):
+            self._account.inner.left(end)
+
+    async def _join(self, sock: socket.socket, head: bytes, destination: Destination) -> None:
+        end = sock.getsockname()[:2]
         try:
-            _, far = await self._loop.create_connection(lambda: Far(self, self._account), sock=sock)
+            _, far = await self._loop.create_connection(lambda: Far(self, self._account, lambda: self._left(destination, end)), sock=sock)
         except BaseException:
             sock.close()
             raise
@@ -293,9 +306,10 @@ class Door(asyncio.Protocol):
 class Far(asyncio.Protocol):
     """The proxy's connection to the world."""
 
-    def __init__(self, door: Door, account: Account) -> None:
+    def __init__(self, door: Door, account: Account, left: Callable[[], None]) -> None:
         self._door = door
         self._account = account
+        self._left = left
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -310,6 +324,7 @@ class Far(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._left()
         if exc is not None:
             self._door.abort()
         elif not self._door.transport.is_closing():

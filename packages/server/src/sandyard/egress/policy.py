@@ -168,6 +168,16 @@ class Rules:
         elif not self.public and not self._allows_name(destination):
             raise _unlisted(destination)
 
+    def check_inner(self, destination: Destination) -> None:
+        """Refuse the platform's own name only where a list names it: it is no part of the internet that an owner shuts off.
+
+        Raises:
+            Refused: an entry of a deny list is that very name.
+        """
+        denied = any(entry.names(destination) for entry in (*self.deny, *self.owner_deny))
+        if denied and not any(entry.names(destination) for entry in self.owner_allow):
+            raise _denied(destination)
+
     def check_addresses(self, destination: Destination, addresses: Sequence[Address], own: Collection[Address] = ()) -> list[Address]:
         """Return those of a destination's addresses that may be connected to, in their order.
 

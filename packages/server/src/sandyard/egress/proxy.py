@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from sandyard.domain.specs import EgressPolicy
+    from sandyard.egress.inner import Inner
 
 
 @dataclass(slots=True, eq=False)
@@ -27,13 +28,14 @@ class _Attached:
 class EgressProxy:
     """An HTTP proxy that knows each sandbox by the listener it comes through, never by what it says.
 
-    `resolver` turns names into addresses (default: the host's).
+    `resolver` turns names into addresses (default: the host's); `inner` is the platform's own name.
     """
 
-    def __init__(self, resolver: Resolver | None = None, *, limits: EgressLimits | None = None) -> None:
+    def __init__(self, resolver: Resolver | None = None, *, limits: EgressLimits | None = None, inner: Inner | None = None) -> None:
         self._own = SystemResolver() if resolver is None else None
         self._resolver: Resolver = resolver or self._own or SystemResolver()
         self._limits = limits or EgressLimits()
+        self.inner = inner
         self._attached: dict[str, _Attached] = {}
         self._doors: set[Door] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -54,6 +56,8 @@ class EgressProxy:
             limits=self._limits,
             lookups=asyncio.Semaphore(self._limits.lookups),
             all_doors=self._doors,
+            sandbox_id=sandbox_id,
+            inner=self.inner,
         )
         loop = asyncio.get_running_loop()
         listener.setblocking(False)

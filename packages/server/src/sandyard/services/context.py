@@ -6,19 +6,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sandyard.services.addresses import Addresses
+from sandyard.services.origins import Origins
 
 if TYPE_CHECKING:
-    from sandyard.catalog import Catalog
+    from sandyard.catalog import Catalog, Route
     from sandyard.config import Settings
     from sandyard.ports import Backend, Blobs, Clock, Dialer, EgressControl, Meters, Snapshots, Store, Supervision
 
 
 class AccessTokens(Protocol):
-    """What services need of `services.tokens`: the tokens that admit to one sandbox: to every port, and to all but the guest's."""
+    """What services need of `services.tokens`: the tokens that admit to one sandbox (to every port, and to all but the guest's), and
+    the one by which what runs in it says for whom; and the one that admits to the content of a volume.
+    """
 
     def access_token(self, sandbox_id: str) -> str: ...
 
     def traffic_token(self, sandbox_id: str) -> str: ...
+
+    def volume_token(self, volume_id: str) -> str: ...
+
+    def internal_token(self, route: Route) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +45,4 @@ class Context:
     tokens: AccessTokens
     clock: Clock
     addresses: Addresses = field(default_factory=Addresses)
+    origins: Origins = field(default_factory=Origins)

@@ -222,7 +222,7 @@ class Lifecycle:
     async def end(self, sandbox_id: str, state: SandboxState, reason: str, exited: Exited | None = None) -> bool:
         """Make the row final and leave nothing of the sandbox; False if it was final already."""
         how = {} if exited is None else {"exit_code": exited.exit_code, "output": exited.output}
-        row = await self._rows.change(sandbox_id, LIVING, state=state, reason=reason, env={}, **how)
+        row = await self._rows.change(sandbox_id, LIVING, state=state, reason=reason, sealed_env="", **how)
         if row is None:
             return False
         self._deadlines.drop(sandbox_id)
@@ -278,7 +278,8 @@ class Lifecycle:
 
     async def _boot(self, blueprint: Blueprint) -> Started:
         """Start a sandbox, new or again; return when it is ready for callers: its template's start command has made it so."""
-        started = await self._backend.start(blueprint.spec)
+        spec = routes.identified(blueprint.spec, self._catalog.get(blueprint.spec.sandbox_id), self._tokens)
+        started = await self._backend.start(spec)
         try:
             await startup.start(self._dialer, started.sandbox_id, blueprint.system)
         except (startup.NotReady, GuestError) as error:

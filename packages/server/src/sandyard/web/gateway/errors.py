@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from sandkit.wire.gateway import (
     INTERNAL,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    QUOTA_EXCEEDED,
     RATE_LIMITED,
     STORAGE_FULL,
     UNAUTHENTICATED,
@@ -27,6 +29,8 @@ from sandkit.wire.gateway import (
 from sandyard.domain.errors import BackendUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI, Request
 
 _log = structlog.get_logger("sandyard.gateway")
@@ -68,8 +72,18 @@ def reply(refusal: Refusal, request_id: str) -> JSONResponse:
     if refusal.code == UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
     if "retry_after" in refusal.details or refusal.code == RATE_LIMITED:
-        headers["Retry-After"] = str(max(1, round(float(refusal.details.get("retry_after", 1)))))
+        headers["Retry-After"] = str(max(1, math.ceil(float(refusal.details.get("retry_after", 1)))))
+    if refusal.code in {QUOTA_EXCEEDED, RATE_LIMITED} and "limit" in refusal.details:
+        headers |= _limits(refusal.details)
     return JSONResponse(refusal.body(request_id), refusal.status, headers=headers)
+
+
+def _limits(details: Mapping[str, Any]) -> dict[str, str]:
+    """Return the header fields of draft-ietf-httpapi-ratelimit-headers: the policy, and what is left of it (nothing)."""
+    name = details.get("quota_type", "calls")
+    policy = f'"{name}";q={details["limit"]}' + (f";w={details['window']:.0f}" if details.get("window") else "")
+    left = f'"{name}";r=0' + (f";t={math.ceil(details['retry_after'])}" if "retry_after" in details else "")
+    return {"RateLimit-Policy": policy, "RateLimit": left}
 
 
 def request_id(request: Request) -> str:
