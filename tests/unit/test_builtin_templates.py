@@ -10,8 +10,9 @@ import pytest
 
 from sandkit.wire.errors import ApiError
 from sandyard.domain.templates import Build, BuildKind, BuildState, Recipe, Step
-from sandyard.services.builtins import Builtin, Builtins
+from sandyard.services.builtins import Builtins
 from sandyard.services.deployments import PENDING
+from sandyard.services.shipped import Builtin
 from sandyard.services.wakes import Wakes
 from sandyard.store.sqlite import SqliteStore
 

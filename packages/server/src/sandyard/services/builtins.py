@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
 from sandkit.wire.errors import AGENT_FAILED, UNAVAILABLE, ApiError
-from sandyard.domain.templates import BUILTIN_OWNER, STEPS_TAG, Build, BuildKind, BuildState, Recipe, System, Template
+from sandyard.domain.templates import BUILTIN_OWNER, STEPS_TAG, Build, BuildKind, BuildState, System, Template
 from sandyard.services.deployments import PENDING
 from sandyard.services.ids import new_id
 from sandyard.services.locks import Locks
+from sandyard.services.shipped import BUILTINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from sandyard.services.context import Context
+    from sandyard.services.shipped import Builtin
     from sandyard.services.wakes import Wakes
 
 WAIT_SECONDS = 45.0
 """How long a caller waits for a first build: less than the 60 s after which E2B's clients give a request up."""
 _UNDER_WAY = (BuildState.PENDING, BuildState.BUILDING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Builtin:
-    """What a built-in template is made of. A COPY step's `files_hash` names an entry of `files`: a host directory to copy from."""
-
-    recipe: Recipe = field(default_factory=Recipe)
-    files: Mapping[str, Path] = field(default_factory=dict[str, "Path"])
-
-    @property
-    def version(self) -> str:
-        """A tag that changes with what is shipped."""
-        digest = hashlib.sha256(json.dumps(asdict(self.recipe), sort_keys=True).encode())
-        for name, directory in sorted(self.files.items()):
-            for path in sorted(path for path in directory.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-                digest.update(f"{name}/{path.relative_to(directory)}\0{path.stat().st_size}\0".encode())
-                digest.update(path.read_bytes())
-        return f"v-{digest.hexdigest()[:16]}"
-
-
-def base() -> Builtin:
-    """The host's system as it is, with a home: nothing to build."""
-    return Builtin()
-
-
-BUILTINS: Mapping[str, Callable[[], Builtin]] = {"base": base}
 
 
 class Builtins:
