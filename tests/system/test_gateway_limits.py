@@ -50,6 +50,14 @@ async def test_an_output_of_a_gibibyte_fails_alone(narrow: Platform) -> None:
 
 
 @pytest.mark.promise("gateway.limits")
+async def test_a_batch_answers_no_more_than_fits(narrow: Platform) -> None:
+    answer = (await run(narrow, *[call(KIT, "large", {"size": 7 * 2**20})] * 8)).json()
+    codes = sorted(item["error"]["error_code"] for item in answer["results"] if item["error"])
+    assert codes == ["OUTPUT_TOO_LARGE"] * 4
+    assert answer["status"] == "PARTIAL_SUCCESS"
+
+
+@pytest.mark.promise("gateway.limits")
 async def test_a_full_disk_fails_alone(narrow: Platform) -> None:
     error = await beside(narrow, "fill")
     assert error["error_code"] == "RESOURCE_EXCEEDED"

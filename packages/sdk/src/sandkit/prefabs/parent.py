@@ -31,7 +31,6 @@ GRACE = 1.0
 LOG_BYTES = 16 * 1024
 _BACKLOG = 256
 _READ = 64 * 1024
-_CALLS = "/tmp/calls"  # noqa: S108 (the sandbox's own)
 _SUBREAPER = 36  # prctl
 _ASYNCHRONOUS = 0x80 | 0x200
 """The flags of a code object that is a coroutine's or an asynchronous generator's."""
@@ -106,7 +105,7 @@ class Parent:
     def _fork(self, connection: socket.socket) -> None:
         """Start the process that serves a connection."""
         self._number += 1
-        directory = f"{_CALLS}/{self._number}"
+        directory = f"{os.environ['PREFAB_CALLS']}/{self._number}"
         log, printing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(log, False)
         try:
@@ -234,7 +233,7 @@ def main(arguments: list[str]) -> int:
     if any(value.__code__.co_flags & _ASYNCHRONOUS for value in vars(module).values() if isinstance(value, FunctionType)):
         importlib.import_module("asyncio")  # once, and not in every call
     _prctl_subreaper()
-    os.makedirs(_CALLS, mode=0o700, exist_ok=True)  # noqa: PTH103 (pathlib would be a module more)
+    os.makedirs(os.environ["PREFAB_CALLS"], mode=0o700, exist_ok=True)  # noqa: PTH103 (pathlib would be a module more)
     gc.collect()
     gc.freeze()
     return Parent(_fresh if _has_threads() else _forked(module)).run()

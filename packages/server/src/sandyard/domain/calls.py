@@ -31,6 +31,8 @@ class CallResult:
     warnings: tuple[str, ...] = ()
     done: Mapping[str, Any] | None = None
     """The event by which a streaming function said that it is done, if it did."""
+    size: int = 0
+    """Bytes of the output as JSON, about."""
 
     @property
     def succeeded(self) -> bool:

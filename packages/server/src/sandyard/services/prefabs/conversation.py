@@ -63,6 +63,8 @@ class Conversation:
         self._reader = reader
         self._writer = writer
         self._limit = limit + _SLACK
+        self.size = 0
+        """Bytes of the last message."""
 
     @classmethod
     async def open(cls, sock: socket.socket, limit: int) -> Conversation:
@@ -130,8 +132,10 @@ class Conversation:
         self._writer.write(HEAD.pack(kind, len(data)) + data)
 
     async def _message(self) -> dict[str, Any]:
+        body = await self._frame(JSON, self._limit)
+        self.size = len(body)
         try:
-            message = orjson.loads(await self._frame(JSON, self._limit))
+            message = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise Broken(f"what came is not JSON: {error}") from None
         if not isinstance(message, dict):

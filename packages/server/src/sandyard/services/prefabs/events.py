@@ -19,21 +19,21 @@ _PASSED = ("type", "data", "metadata", "error_code", "message")
 class Sequencer:
     """Takes events as the function yields them; gives on those that are not the end, and keeps that one.
 
-    With `keep` (bytes) all of them are kept for `collected`; `overflown` says that they were more.
+    With `keep` (bytes) all of them are kept for `collected`; `overflown` says that they were more, `size` how much they are.
     """
 
     def __init__(self, redactor: Redactor, *, keep: int) -> None:
         self._redactor = redactor
         self._keep = keep
         self._kept: list[Mapping[str, Any]] = []
-        self._size = 0
+        self.size = 0
         self.done: Mapping[str, Any] | None = None
         self.error: Mapping[str, Any] | None = None
 
     @property
     def overflown(self) -> bool:
         """Whether more was yielded than may be kept."""
-        return self._keep > 0 and self._size > self._keep
+        return self._keep > 0 and self.size > self._keep
 
     def take(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what is to be sent on now: nothing where the event is the end, or comes after it."""
@@ -47,7 +47,7 @@ class Sequencer:
         else:
             if self._keep:
                 self._kept.append(clean)
-                self._size += len(orjson.dumps(clean))
+                self.size += len(orjson.dumps(clean))
             return clean
         return None
 

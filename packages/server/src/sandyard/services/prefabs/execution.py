@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import structlog
 from sandkit.wire.gateway import (
     EVENT_LIMIT,
     FUNCTION_ERROR,
+    NOT_FOUND,
     OUTPUT_TOO_LARGE,
     RESOURCE_EXCEEDED,
     TIMEOUT,
@@ -20,7 +22,7 @@ from sandkit.wire.gateway import (
     Refusal,
 )
 from sandyard.domain.calls import CallResult
-from sandyard.domain.errors import SandboxGone, StoreError
+from sandyard.domain.errors import BlobMissing, SandboxGone, StoreError
 from sandyard.services.prefabs.conversation import Answer, Broken, Conversation, Departure
 from sandyard.services.prefabs.events import Sequencer
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _SIGKILL = 9
 _ENDING_SECONDS = 0.5
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 _KNOWN = frozenset({FUNCTION_ERROR, RESOURCE_EXCEEDED, "OUTPUT_INVALID", OUTPUT_TOO_LARGE, "EVENT_TOO_LARGE"})
 _log = structlog.get_logger("sandyard.prefabs")
 
@@ -87,6 +90,10 @@ class Execution:
             return _failed(call, TIMEOUT, message)
         except Broken as error:
             return await self._died(call, conversation, worker, error)
+        except Refusal as refusal:
+            return _failed(call, refusal.code, refusal.message)
+        except BlobMissing:
+            return _failed(call, NOT_FOUND, "An input file was deleted before the function could have it")
 
     async def _listen(self, call: Prepared, conversation: Conversation, on_event: OnEvent | None) -> CallResult:
         events = Sequencer(call.redactor, keep=0 if on_event else self._settings.output_bytes)
@@ -112,12 +119,13 @@ class Execution:
             return _failed(
                 call, str(events.error.get("error_code") or FUNCTION_ERROR), str(events.error.get("data") or "The function failed")
             )
+        size = events.size or conversation.size
         files = await self._keep(call, conversation, answer)
         if isinstance(files, CallResult):
             return files
         output = events.collected() if call.function.streaming else call.redactor.value(answer.output)
         warnings = tuple(call.redactor.text(line) for line in answer.warnings)
-        return CallResult(output=output, files=files, warnings=warnings, done=events.done)
+        return CallResult(output=output, files=files, warnings=warnings, done=events.done, size=size)
 
     async def _keep(self, call: Prepared, conversation: Conversation, answer: Answer) -> dict[str, list[str]] | CallResult:
         """Store the files that the call left, all or none."""
@@ -164,8 +172,13 @@ class Execution:
                 "files": self._settings.output_files,
                 "file_bytes": self._settings.output_file_bytes,
             },
-            "files": [{"key": key, "name": f"{place:03}_{file.name}"} for place, (key, file) in enumerate(call.files, 1)],
+            "files": [{"key": key, "name": f"{place:03}_{_safe(file.name)}"} for place, (key, file) in enumerate(call.files, 1)],
         }
+
+
+def _safe(name: str) -> str:
+    """Return a file's name as the function sees it: one component, that any file system takes."""
+    return _UNSAFE.sub("_", name.rpartition("/")[2]).encode()[-200:].decode(errors="ignore") or "file"
 
 
 async def _whole(conversation: Conversation, file: OutputFile) -> AsyncIterator[bytes]:

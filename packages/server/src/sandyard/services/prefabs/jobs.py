@@ -18,6 +18,7 @@ from sandkit.wire.gateway import (
     INTERNAL,
     INTERRUPTED,
     NOT_FOUND,
+    OUTPUT_TOO_LARGE,
     UNAVAILABLE,
     Refusal,
 )
@@ -44,6 +45,8 @@ REMEMBERED_SECONDS = 24 * 3600.0
 _SWEEP_SECONDS = 600.0
 _PAGE = 200
 _MOST_EVENTS = 10_000
+_OUTPUTS = 4
+"""How many times the largest output all outputs of one request may be together."""
 _LOST = "The server ended while the call ran; whether the function did its work is not known"
 _log = structlog.get_logger("sandyard.jobs")
 
@@ -61,6 +64,8 @@ class Run:
         """Why the only call could not be run at all, found out after its admission."""
         self.task: asyncio.Task[None] | None = None
         self.started = False
+        self.size = 0
+        """Bytes of all outputs together."""
 
     @property
     def streams(self) -> bool:
@@ -239,11 +244,20 @@ class Jobs:
             run.results[place] = CallResult(error=call.error())
         else:
             async with self._turn(run.caller):
-                run.results[place] = await self._ran(run, call, place, on_event)
+                run.results[place] = self._within(run, await self._ran(run, call, place, on_event))
         if on_event is not None and run.job.asynchronous:
             result = run.results[place]
             status = "SUCCESS" if result is not None and result.succeeded else "FAILED"
             await on_event(place, {"type": "progress", "data": {"status": status}})
+
+    def _within(self, run: Run, result: CallResult) -> CallResult:
+        """Hold a batch's outputs together to what one answer may be: a hundred large ones would not fit into the server."""
+        run.size += result.size
+        most = _OUTPUTS * self._settings.output_bytes
+        if run.size <= most:
+            return result
+        message = f"The outputs of this request are more than {most // 2**20} MiB together; ask in smaller batches"
+        return CallResult(error={"error_code": OUTPUT_TOO_LARGE, "message": message})
 
     async def _ran(self, run: Run, call: Prepared, place: int, on_event: OnEvent | None) -> CallResult:
         started = self._clock.now()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sandkit
 from sandkit.prefabs.frames import PORT
 from sandyard.domain.specs import Mount, SandboxSpec
 from sandyard.services.specs import APP, VENV, environment
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sandyard.config import Settings
     from sandyard.domain.prefabs import Manifest
 
-RUNNER = "/opt/sandyard/sandkit/prefabs/__main__.py"
+_KIT = "/opt/sandyard/runner/sandkit"
+"""Our kit once more, as a mount: a back end without mounts finds it by that, too."""
+CALLS = "/home/user/calls"
+"""Where each call has its directory."""
 REQUIREMENTS = "requirements.txt"
 """In a version's directory: what its package needs, a line each."""
 START_SECONDS = 60.0
@@ -36,10 +39,10 @@ def worker_spec(settings: Settings, version_id: str, manifest: Manifest, worker_
     wished = environment(settings, worker_id, _ONE_THREAD)
     return SandboxSpec(
         sandbox_id=worker_id,
-        command=(f"{VENV}/bin/python", "-I", "-B", RUNNER),
+        command=(f"{VENV}/bin/python", "-I", "-B", f"{_KIT}/prefabs/__main__.py"),
         cwd=APP,
-        env=wished | {"PREFAB_HOME": APP, "PREFAB_ENTRY": manifest.entry_point},
-        mounts=(Mount(home / "venv", VENV, "ro"), Mount(home / "app", APP, "ro")),
+        env=wished | {"PREFAB_HOME": APP, "PREFAB_ENTRY": manifest.entry_point, "PREFAB_CALLS": CALLS},
+        mounts=(Mount(home / "venv", VENV, "ro"), Mount(home / "app", APP, "ro"), Mount(Path(sandkit.__file__).parent, _KIT, "ro")),
         limits=replace(bounds, cpus=min(bounds.cpus, max(1.0, manifest.cpus))),
         egress=settings.egress,
         ready_port=PORT,
