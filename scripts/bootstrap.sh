@@ -46,6 +46,10 @@ install() {
 
 # AgentScope apps have a lock and an environment of their own; packages/agentscope/pyproject.toml says why. After install.
 install_agentscope() {
+    if ! "$bin/python" -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
+        echo "$(basename -- "$0"): AgentScope 1.x runs on Python 3.11 to 3.13; what is about it is left out here." >&2
+        return
+    fi
     UV_PROJECT_ENVIRONMENT="$root/.venv-agentscope" UV_PYTHON="$bin/python" \
         "$uv" sync --project packages/agentscope --frozen --inexact --quiet --all-extras ||
         stop "AgentScope could not be installed; uv's message stands above. It comes from the package index (pypi.org)."
