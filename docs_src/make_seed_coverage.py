@@ -11,7 +11,8 @@ sys.path.insert(0, str(ROOT / "tests"))  # the register is the tests', and this 
 
 from seeds import gaps  # noqa: E402 (after the path)
 from seeds.blocks import DOCUMENTS, ERRATA, HERE, Block, blocks_of, python_blocks  # noqa: E402
-from seeds.kinds import App, Fragment, Kind, Listing, Program, Server, Tree  # noqa: E402
+from seeds.gateway_register import PLACEHOLDERS as GATEWAY_PLACEHOLDERS  # noqa: E402
+from seeds.kinds import App, Fragment, GatewayProgram, Kind, Listing, Program, Server, Tree  # noqa: E402
 from seeds.register import REGISTER, TEMPLATES  # noqa: E402
 from seeds.stage import PLACEHOLDERS  # noqa: E402
 
@@ -26,6 +27,7 @@ that it is still there, for the reason that stands beside it.
 
 * **runs**: a caller's sample, run as a program of its own against a running platform: what calls an agent runs on the memory back end and
   again with real sandboxes. Warnings are errors, nothing may be written to standard error, and no sandbox may be left.
+  What calls the gateway runs against one with the prefabs of [examples/prefabs](../examples/prefabs), in real sandboxes.
 * **served**: an agent's sample, deployed as it stands, called and asked for its health, also in a real sandbox.
 * **app**: an AgentScope app, served as it stands by `agentscope run` against a scripted model server and a real MCP server, and asked
   ([tests/agentapps](../tests/agentapps)). The document's addresses of a model and an MCP server are the tests' own, and samples that import
@@ -70,7 +72,7 @@ def state(key: str, kind: Kind) -> str:
     if key in gaps.SAMPLES or key in gaps.LISTINGS:
         return "**gap**"
     match kind:
-        case Program():
+        case Program() | GatewayProgram():
             return "runs"
         case Server():
             return "served"
@@ -92,7 +94,7 @@ def reason(block: Block, kind: Kind) -> str:
         said.append("a directory tree")
     if isinstance(kind, Fragment):
         said.append(kind.reason)
-    if isinstance(kind, Program | Server | App) and kind.note:
+    if isinstance(kind, Program | GatewayProgram | Server | App) and kind.note:
         said.append(kind.note)
     said += [f"erratum {name}" for name in block.errata]
     return "; ".join(said)
@@ -100,14 +102,14 @@ def reason(block: Block, kind: Kind) -> str:
 
 def errata() -> str:
     """Return the section on what is read otherwise than it is printed."""
-    placeholders = ", ".join(f"`{printed}`" for printed in PLACEHOLDERS)
+    placeholders = ", ".join(f"`{printed}`" for printed in (*PLACEHOLDERS, *GATEWAY_PLACEHOLDERS))
     used = sorted({name for block in python_blocks().values() for name in block.errata})
     lines = [f"* **{name}**: {sentence}" for name, _, _, sentence in ERRATA if name in used]
     return "\n".join(
         [
             "## Errata",
             "",
-            "No implementation could run these as they are printed; nothing else in a sample is changed, except that a reader's own key",
+            "No implementation could run these as they are printed; nothing else in a sample is changed, except that a reader's own",
             f"stands where the documents print {placeholders}.",
             "",
             *lines,
@@ -119,12 +121,15 @@ def errata() -> str:
 def preludes() -> str:
     """Return the section that shows what samples find defined, and which agents they call."""
     names = "\n".join(f"| `{name}` | [{agent}.py](../tests/seeds/agents/{agent}.py) |" for name, agent in TEMPLATES.items())
-    shown = [f"```python\n{(HERE / name).read_text(encoding='utf-8')}```\n" for name in ("prelude.py", "prelude_client.py")]
+    shown = [
+        f"```python\n{(HERE / name).read_text(encoding='utf-8')}```\n" for name in ("prelude.py", "prelude_client.py", "prelude_gateway.py")
+    ]
     return "\n".join(
         [
             "## What samples find",
             "",
-            "Names that samples use and do not define. Agents get the first part, callers both:",
+            "Names that samples use and do not define. Agents get the first part, their callers the first two, callers of the",
+            "gateway the third:",
             "",
             *shown,
             "Templates that samples call, each with the small real agent that is deployed under its name:",

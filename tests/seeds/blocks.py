@@ -7,12 +7,22 @@ import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).parent
 DOCUMENTS = tuple(sorted((HERE / "documents").glob("*.md")))
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<source>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
-ERRATA = (
+
+def _as_method(match: re.Match[str]) -> str:
+    name = "__init__" if match["name"] == "GatewayClient" else match["name"]
+    return f"def {name}(self, {match['parameters'].strip()}){match['returns'] or ''}: ...\n"
+
+
+ERRATA: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str], str], ...] = (
     (
         "hyphen",
         re.compile(r"^((?:from|import) )ppio-agent-sandbox", re.MULTILINE),
@@ -25,6 +35,25 @@ ERRATA = (
         re.compile(r"\bwith logger\.bind\("),
         "with structlog.contextvars.bound_contextvars(",
         "structlog's `logger.bind(…)` is no context manager; `structlog.contextvars.bound_contextvars(…)` is.",
+    ),
+    (
+        "signature",
+        re.compile(r"\A(?P<name>\w+)\((?P<parameters>\s*\w+: .*)\)(?P<returns> -> [^\n]+)?\n\Z", re.DOTALL),
+        _as_method,
+        "A signature alone is no Python: it is read as that of a method of `GatewayClient`.",
+    ),
+    (
+        "elision",
+        re.compile(r"\bclient\.run\(\.\.\."),
+        "client.run(*call",
+        "`...` in place of a call's arguments is read as `*call`, which the prelude defines.",
+    ),
+    ("messages", re.compile(r"\bmessages=\[\.\.\.\]"), "messages=messages", "`messages=[...]` is read as the prelude's messages."),
+    (
+        "return",
+        re.compile(r"\A.*^    return .*\Z", re.DOTALL | re.MULTILINE),
+        lambda match: "def workflow():\n" + textwrap.indent(match[0], "    "),
+        "A `return` outside of a function: the sample is read as the body of one, which is called.",
     ),
 )
 """Name, what is printed, what is read instead, and the sentence for the docs (seed-resolutions, known errata)."""
@@ -48,15 +77,19 @@ class Block:
     @property
     def errata(self) -> tuple[str, ...]:
         """Names of the errata that the block needs."""
-        return tuple(name for name, pattern, _, _ in ERRATA if pattern.search(self.printed))
+        return tuple(name for name, pattern, _, _ in ERRATA if self._needs(name, pattern))
 
     @property
     def source(self) -> str:
         """The block with its errata mended, and nothing else changed."""
         text = self.printed
-        for _, pattern, mended, _ in ERRATA:
-            text = pattern.sub(mended, text)
+        for name, pattern, mended, _ in ERRATA:
+            if self._needs(name, pattern):
+                text = pattern.sub(mended, text)
         return text
+
+    def _needs(self, name: str, pattern: re.Pattern[str]) -> bool:
+        return self.key == "004:243" if name == "return" else pattern.search(self.printed) is not None
 
 
 def blocks_of(path: Path) -> list[Block]:

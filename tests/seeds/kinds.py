@@ -28,6 +28,14 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayProgram:
+    """A sample of a caller of the gateway: run as a program against a gateway with the prefabs of `examples/prefabs`."""
+
+    plays: tuple[Play, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A sample of an agent: deployed as it stands and called with `request`.
 
@@ -79,4 +87,4 @@ class App:
     note: str = ""
 
 
-Kind = Program | App | Server | Listing | Tree | Fragment
+Kind = Program | GatewayProgram | App | Server | Listing | Tree | Fragment

@@ -1,4 +1,4 @@
-"""Run one sample as a program of its own: `python -m seeds.play DIRECTORY`.
+"""Run one sample as a program of its own: `python -m seeds.play DIRECTORY [PRELUDE...]`.
 
 The directory holds `before.py`, `sample.py` and `after.py`; they are run one after the other in one namespace, each with `await` at
 its top level if it has any, as in a notebook.
@@ -16,10 +16,10 @@ from typing import Any
 PRELUDES = ("prelude.py", "prelude_client.py")
 
 
-def main(directory: Path) -> None:
-    """Run the preludes and the directory's parts in a namespace called `__main__`."""
+def main(directory: Path, *preludes: str) -> None:
+    """Run the preludes (those of agents and their callers, if none is named) and the directory's parts in a namespace called `__main__`."""
     names: dict[str, Any] = sys.modules["__main__"].__dict__
-    for prelude in PRELUDES:
+    for prelude in preludes or PRELUDES:
         run(Path(__file__).with_name(prelude), names)
     for part in ("before.py", "sample.py", "after.py"):
         run(directory / part, names)
@@ -34,4 +34,4 @@ def run(path: Path, names: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seeds.gateway_register import GATEWAY
 from seeds.kinds import App, Fragment, Kind, Listing, Play, Program, Server, Tree
 
 RUNTIME = "ppio_sandbox.agent_runtime"
@@ -298,5 +299,5 @@ AGENTSCOPE: dict[str, Kind] = {
 }
 
 REGISTER: dict[str, Kind] = dict(
-    sorted((README | FINAL_LISTINGS | FINAL | EARLIER | AGENTSCOPE).items(), key=lambda item: (item[0][:3], int(item[0][4:])))
+    sorted((README | FINAL_LISTINGS | FINAL | EARLIER | AGENTSCOPE | GATEWAY).items(), key=lambda item: (item[0][:3], int(item[0][4:])))
 )

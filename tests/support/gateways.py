@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from imageio_ffmpeg import get_ffmpeg_exe
+
 from gateway_sdk import AsyncGatewayClient, GatewayClient, StreamEvent
+from sandyard.domain.accounting import Quota
+from sandyard.store.sqlite import SqliteStore
 from support.fake_platform import Answer, Asked, Line, answers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from support.platform import Platform
 
 Kind = Literal["sync", "async"]
 RUN = "POST /v1/internal/run"
@@ -102,3 +109,27 @@ def sends(body: bytes, *, announced: int | None = None, status: int = 200) -> An
 
 def names_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
+
+
+def make_clip(path: Path, seconds: int = 2) -> Path:
+    """Write a real film: moving colours and a tone."""
+    sources = ("-f", "lavfi", "-i", f"testsrc=size=160x120:rate=10:duration={seconds}", "-f", "lavfi", "-i", f"sine=440:duration={seconds}")
+    command = [get_ffmpeg_exe(), "-loglevel", "error", "-nostdin", "-y", *sources, "-c:v", "mpeg4", "-c:a", "aac", "-shortest", str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    return path
+
+
+async def allow_calls(platform: Platform, owner: str, calls: int) -> None:
+    """Give a tenant so many calls, for ever."""
+    store = await SqliteStore.open(platform.data_dir / "sandyard.db")
+    try:
+        await store.quotas.put(Quota(id=f"of-{owner}", owner=owner, kind="calls", amount=calls, period=0.0))
+    finally:
+        await store.close()
+
+
+async def store_secret(platform: Platform, prefab_id: str, name: str, value: str, *, key: str | None = None) -> None:
+    """Store a secret for the owner of a key."""
+    headers = {"X-API-Key": key or platform.key}
+    reply = await platform.api.put(f"/v1/prefabs/{prefab_id}/secrets/{name}", json={"value": value}, headers=headers)
+    assert reply.status_code == 204, reply.text
