@@ -11,11 +11,12 @@ from sandyard.store.conformance import CASES as SANDBOXES
 from sandyard.store.conformance import run_case
 from sandyard.store.conformance_accounting import CASES as ACCOUNTING
 from sandyard.store.conformance_gateway import CASES as GATEWAY
+from sandyard.store.conformance_volumes import CASES as VOLUMES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = SANDBOXES | GATEWAY | ACCOUNTING
+CASES = SANDBOXES | GATEWAY | ACCOUNTING | VOLUMES
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("store.conditional_change", "store.builds_and_tags", "store.forgets")]
 
 

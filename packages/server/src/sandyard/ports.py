@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
     from sandyard.domain.templates import Build, LogLine, Tag, Template
     from sandyard.ports_accounting import AuditRows, FileRows, QuotaRows, SecretRows
+    from sandyard.ports_sandboxes import SandboxSecretRows, VolumeRows
 
 
 class Backend(Protocol):
@@ -373,6 +374,10 @@ class Store(Protocol):
     def secrets(self) -> SecretRows: ...
     @property
     def audit(self) -> AuditRows: ...
+    @property
+    def volumes(self) -> VolumeRows: ...
+    @property
+    def sandbox_secrets(self) -> SandboxSecretRows: ...
 
     async def close(self) -> None: ...
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field
 
 from sandkit.wire.base import Message
+from sandkit.wire.volumes import MountedVolume
 
 ENVD_VERSION = "0.6.4"  # what the guest implements: metadata (0.6.2), entries in events (0.6.3), network mounts (0.6.4)
 LONGEST_SECONDS = 86400
@@ -62,7 +63,10 @@ class CreateSandbox(Message):
     secure: bool | None = None
     """Taken and not needed: every sandbox is secured."""
     metadata: dict[str, str] | None = None
-    env_vars: dict[str, str] | None = None
+    env_vars: dict[str, str] | None = Field(None, repr=False)
+    secrets: dict[str, str] | None = None
+    """Variables and the names of the secrets that they are to hold (PPIO)."""
+    volume_mounts: list[MountedVolume] | None = None
     allow_internet_access: bool | None = Field(
         default=None,
         validation_alias=AliasChoices("allow_internet_access", "allowInternetAccess"),
@@ -163,6 +167,7 @@ class ListedSandbox(Message):
     disk_size_mb: int = Field(alias="diskSizeMB")
     envd_version: str = ENVD_VERSION
     metadata: dict[str, str] = Field(default_factory=dict)
+    volume_mounts: list[MountedVolume] = Field(default_factory=list[MountedVolume])
     isolation: dict[str, Any] | None = None
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sandyard.domain.volumes import VolumeMount
+
 
 class SandboxState(StrEnum):
     """The one state word. `stopped` and `failed` are final; `Sandbox.reason` says why."""
@@ -73,8 +75,8 @@ class Sandbox:
 
     `timeout` is what it lives in seconds when it is resumed by itself. `restore` names the saved state (`services.states`) that it
     starts from; while it is `paused`, `saved` says that it has no processes and this state is all there is of it (nothing: its
-    template's). `origin` names the saved state that a reset takes it back to. `env` are the owner's variables, kept for starting it
-    again and forgotten when it ends.
+    template's). `origin` names the saved state that a reset takes it back to. `sealed_env` are the owner's variables
+    (`services.variables`), kept for starting it again and forgotten when it ends.
     """
 
     id: str
@@ -98,7 +100,8 @@ class Sandbox:
     keep_memory: bool = True
     """Whether the pause at the end of its time keeps its processes."""
     network: Network = field(default_factory=Network)
-    env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    sealed_env: str = field(default="", repr=False)
+    volumes: tuple[VolumeMount, ...] = ()
     restore: str = ""
     saved: bool = False
     origin: str = ""

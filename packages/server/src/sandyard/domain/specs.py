@@ -83,7 +83,7 @@ class SandboxSpec:
     root: Path | None = None
     restore: Path | None = None
     cwd: str = "/home/user"
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     mounts: tuple[Mount, ...] = ()
     limits: Limits = field(default_factory=Limits)
     egress: EgressPolicy = field(default_factory=EgressPolicy)

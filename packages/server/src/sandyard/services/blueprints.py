@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sandyard.domain.templates import Build, System
     from sandyard.services.context import Context
     from sandyard.services.states import States
+    from sandyard.services.variables import Variables
+    from sandyard.services.volumes.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,16 @@ class Blueprint:
 class Blueprints:
     """Composes them from rows."""
 
-    def __init__(self, context: Context, states: States) -> None:
+    def __init__(self, context: Context, states: States, variables: Variables, volumes: Volumes) -> None:
         self._settings = context.settings
         self._builds = context.store.builds
         self._states = states
+        self._variables = variables
+        self._volumes = volumes
 
     async def of(self, row: Sandbox) -> Blueprint:
         """Return a sandbox's; raises as `build_of`."""
-        return self.compose(row, await self.build_of(row))
+        return await self.compose(row, await self.build_of(row))
 
     async def build_of(self, row: Sandbox) -> Build:
         """Return the build that a sandbox is of.
@@ -47,8 +51,13 @@ class Blueprints:
             raise ApiError(TEMPLATE_NOT_FOUND, f"The template of the sandbox {row.id!r} is there no more: it cannot be started again")
         return build
 
-    def compose(self, row: Sandbox, build: Build) -> Blueprint:
-        """Return that of a sandbox of `build`."""
+    async def compose(self, row: Sandbox, build: Build) -> Blueprint:
+        """Return that of a sandbox of `build`.
+
+        Raises:
+            ApiError: `internal`: its variables do not open.
+        """
         restore = self._states.path(row.restore) if row.restore else None
-        wishes = Wishes(env=row.env, network=row.network, restore=restore)
+        env, volumes = await self._variables.of(row), self._volumes.shown(row.volumes)
+        wishes = Wishes(env=env, network=row.network, volumes=volumes, restore=restore)
         return Blueprint(session_spec(self._settings, build, row.id, ends_at=row.ends_at, wishes=wishes), build.system)

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from sandyard.services.events import Events
     from sandyard.services.metering import Metering
     from sandyard.services.outputs import Outputs
+    from sandyard.services.sandbox_secrets import SandboxSecrets
     from sandyard.services.states import States
+    from sandyard.services.variables import Variables
+    from sandyard.services.volumes.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +25,6 @@ class Company:
     events: Events
     metering: Metering
     outputs: Outputs
+    variables: Variables
+    volumes: Volumes
+    secrets: SandboxSecrets

@@ -89,7 +89,8 @@ class Copies:
             auto_resume=row.auto_resume,
             public=row.public,
             metadata=row.metadata,
-            env=row.env,
+            env=await self._company.variables.of(row),
+            volumes=[(mount.volume_id, mount.path) for mount in row.volumes],
             network=row.network,
         )
         results = await _all(count, lambda: self._sandboxes.create(owner, wanted))

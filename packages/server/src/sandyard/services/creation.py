@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sandkit.wire.errors import AGENT_FAILED, CONFLICT, NOT_IMPLEMENTED, UNAVAILABLE, ApiError
-from sandyard.domain.errors import BackendError, BackendUnavailable, NotSupported, SandboxGone, StartFailed
+from sandyard.domain.errors import BackendError, BackendUnavailable, NotSupported, RowConflict, SandboxGone, StartFailed
 from sandyard.domain.sandboxes import Network, OnTimeout, Sandbox, SandboxState
 from sandyard.services.ids import new_id
 from sandyard.services.specs import is_agent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sandyard.domain.templates import Build, Template
-    from sandyard.services.blueprints import Blueprints
+    from sandyard.services.company import Company
     from sandyard.services.context import Context
     from sandyard.services.lifecycle import Lifecycle
     from sandyard.services.templates import Templates
@@ -36,7 +36,11 @@ class NewSandbox:
     auto_resume: bool = False
     public: bool | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables and the names of the secrets that they are to hold."""
+    volumes: Sequence[tuple[str, str]] = ()
+    """Names (or ids) of volumes and where they are mounted."""
     network: Network = field(default_factory=Network)
     idempotency_key: str | None = None
 
@@ -44,11 +48,12 @@ class NewSandbox:
 class Creation:
     """Makes rows of wishes and lets the lifecycle start them."""
 
-    def __init__(self, context: Context, templates: Templates, lifecycle: Lifecycle, blueprints: Blueprints) -> None:
+    def __init__(self, context: Context, templates: Templates, lifecycle: Lifecycle, company: Company) -> None:
         self._context = context
         self._templates = templates
         self._lifecycle = lifecycle
-        self._blueprints = blueprints
+        self._blueprints = company.blueprints
+        self._company = company
 
     async def from_template(self, owner: str, wanted: NewSandbox) -> tuple[Sandbox, Template, Build]:
         """Start a sandbox and return it running.
@@ -57,8 +62,10 @@ class Creation:
             ApiError: `template_not_found`, `template_not_ready`, `rate_limited`, `agent_failed`, `unavailable`, `conflict`.
         """
         template, build = await self._templates.resolve(owner, wanted.template)
+        id_ = new_id("sandbox")
+        env = await self._company.secrets.filled(owner, wanted.env, wanted.secrets)
         new = Sandbox(
-            id=new_id("sandbox"),
+            id=id_,
             owner=owner,
             template_id=template.id,
             build_id=build.id,
@@ -73,7 +80,8 @@ class Creation:
             auto_resume=wanted.auto_resume,
             keep_memory=wanted.keep_memory,
             network=wanted.network,
-            env=wanted.env,
+            sealed_env=await self._company.variables.sealed(id_, env),
+            volumes=await self._company.volumes.mounts(owner, wanted.volumes),
         )
         return await self._launch(new, template.name, build), template, build
 
@@ -85,9 +93,11 @@ class Creation:
         """
         template = await self._context.store.templates.get_template(source.template_id)
         build = await self._blueprints.build_of(source)
+        id_ = new_id("sandbox")
         new = replace(
             source,
-            id=new_id("sandbox"),
+            id=id_,
+            sealed_env=await self._company.variables.sealed(id_, await self._company.variables.of(source)),
             state=SandboxState.STARTING,
             reason="",
             created_at=self._context.clock.now(),
@@ -101,12 +111,17 @@ class Creation:
         return await self._launch(new, template.name if template else "", build)
 
     async def _launch(self, new: Sandbox, agent: str, build: Build) -> Sandbox:
-        starting = self._blueprints.compose(new, build).spec.ready_timeout
-        row = replace(new, ends_at=new.created_at + starting + new.timeout)
+        blueprint = await self._blueprints.compose(new, build)
+        ends_at = new.created_at + blueprint.spec.ready_timeout + new.timeout
+        dated = replace(blueprint, spec=replace(blueprint.spec, ends_at=ends_at))
         try:
-            return await self._lifecycle.launch(row, agent=agent, blueprint=self._blueprints.compose(row, build))
+            return await self._lifecycle.launch(replace(new, ends_at=ends_at), agent=agent, blueprint=dated)
+        except RowConflict as error:
+            if not new.volumes:
+                raise
+            raise ApiError(CONFLICT, f"The sandbox cannot be made: {error}") from None
         except BackendError as error:
-            raise said(error, row.id, "agent" if is_agent(build) else "sandbox") from None
+            raise said(error, new.id, "agent" if is_agent(build) else "sandbox") from None
 
 
 def said(error: BackendError, sandbox_id: str, what: str = "sandbox") -> ApiError:

@@ -10,7 +10,7 @@ from typing import Literal
 from uuid import uuid4
 
 
-def new_id(kind: Literal["sandbox", "template", "build", "prefab", "worker", "job"]) -> str:
+def new_id(kind: Literal["sandbox", "template", "build", "prefab", "worker", "job", "volume", "key"]) -> str:
     """Return a fresh id such as `s4f0c…` (21 characters), of a build 32 hexadecimal digits."""
     if kind == "build":
         return uuid4().hex

@@ -84,7 +84,7 @@ class Sandboxes:
         self._lifecycle = lifecycle
         self._admission = admission
         self._company = company
-        self._creation = Creation(context, templates, lifecycle, company.blueprints)
+        self._creation = Creation(context, templates, lifecycle, company)
         self._creating = Locks()
 
     async def create(self, owner: str, wanted: NewSandbox) -> SandboxView:

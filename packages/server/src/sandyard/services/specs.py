@@ -29,10 +29,13 @@ READY_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a sandbox has beyond its build: variables, its owner's network rules, a saved state to begin with in place of the build's."""
+    """What a sandbox has beyond its build: variables, its owner's network rules, volumes, and in place of the build's saved state
+    another one to begin with.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     network: Network = field(default_factory=Network)
+    volumes: tuple[Mount, ...] = ()
     restore: Path | None = None
 
 
@@ -83,6 +86,7 @@ def session_spec(settings: Settings, build: Build, sandbox_id: str, *, ends_at: 
     spec = of_kind(settings, build, sandbox_id, ends_at, wishes)
     return replace(
         spec,
+        mounts=(*spec.mounts, *wishes.volumes),
         limits=limits_of(settings, build),
         egress=egress_policy(settings.egress, wishes.network),
         restore=wishes.restore or (saved_dir(settings, build.id) if build.system.saved else None),

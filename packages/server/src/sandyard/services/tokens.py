@@ -62,6 +62,10 @@ class Tokens:
         """Return the token that admits to every port of a sandbox but the guest's: 64 hex digits, the same for its whole life."""
         return hmac.new(self._access_secret, f"traffic {sandbox_id}".encode(), hashlib.sha256).hexdigest()
 
+    def volume_token(self, volume_id: str) -> str:
+        """Return the token that admits to the content of a volume: 64 hex digits, the same for its whole life."""
+        return hmac.new(self._access_secret, f"volume {volume_id}".encode(), hashlib.sha256).hexdigest()
+
     def internal_token(self, route: Route) -> str:
         """Return a JWT that says for whom (`sub`), as which agent and in which sandbox a request is served.
 

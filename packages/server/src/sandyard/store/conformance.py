@@ -79,7 +79,7 @@ async def a_sandbox_comes_back_as_it_was(store: Store) -> None:
         auto_resume=True,
         keep_memory=False,
         network=Network(internet=False, allow_out=("a.test",), deny_out=("0.0.0.0/0",), mask_request_host="h", https_ports=(8443,)),
-        env={"A": "b"},
+        sealed_env="v1.a.b.c",
         restore="state",
         saved=True,
         origin="s9",

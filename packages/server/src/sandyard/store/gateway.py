@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandyard.domain.calls import Job, JobEvent, JobState
 from sandyard.domain.prefabs import Prefab, PrefabState, PrefabVersion
-from sandyard.store.rows import Table
+from sandyard.store.rows import Table, texts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,16 +16,12 @@ if TYPE_CHECKING:
     from sandyard.store.worker import Worker
 
 
-def _texts(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
-
-
 def _maybe(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
 PREFABS = Table("prefabs", Prefab)
-VERSIONS = Table("prefab_versions", PrefabVersion, {"state": PrefabState, "manifest": json.loads, "warnings": _texts})
+VERSIONS = Table("prefab_versions", PrefabVersion, {"state": PrefabState, "manifest": json.loads, "warnings": texts})
 JOBS = Table("jobs", Job, {"state": JobState, "calls": json.loads, "results": _maybe, "asynchronous": bool})
 EVENTS = Table("job_events", JobEvent, {"data": json.loads})
 

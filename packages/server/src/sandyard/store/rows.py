@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from sandyard.domain.keys import ApiKey
 from sandyard.domain.sandboxes import Isolation, Network, Sandbox, SandboxState
 from sandyard.domain.templates import Build, BuildKind, BuildState, LogLine, Recipe, Step, System, Tag, Template
+from sandyard.domain.volumes import VolumeMount
 
 if TYPE_CHECKING:
     import sqlite3
@@ -85,13 +86,18 @@ def encode(value: object) -> object:
         case Isolation() | Network() | Recipe() | System():
             return json.dumps(asdict(value))
         case Mapping() | tuple() | list():
-            return json.dumps(value)
+            return json.dumps(value, default=asdict)
         case _:
             return value
 
 
-def _texts(text: str) -> tuple[str, ...]:
+def texts(text: str) -> tuple[str, ...]:
+    """Return a tuple of texts that was stored as JSON."""
     return tuple(json.loads(text))
+
+
+def _volumes(text: str) -> tuple[VolumeMount, ...]:
+    return tuple(VolumeMount(**mount) for mount in json.loads(text))
 
 
 def _isolation(text: str | None) -> Isolation | None:
@@ -133,7 +139,7 @@ SANDBOXES = Table(
         "auto_resume": bool,
         "keep_memory": bool,
         "network": _network,
-        "env": json.loads,
+        "volumes": _volumes,
         "saved": bool,
     },
 )
@@ -144,8 +150,8 @@ BUILDS = Table(
     {
         "state": BuildState,
         "manifest": json.loads,
-        "tags": _texts,
-        "dependencies": _texts,
+        "tags": texts,
+        "dependencies": texts,
         "kind": BuildKind,
         "recipe": _recipe,
         "system": _system,

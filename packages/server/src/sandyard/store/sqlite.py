@@ -13,6 +13,7 @@ from sandyard.store.events import SqliteEvents
 from sandyard.store.files import SqliteFiles
 from sandyard.store.gateway import SqliteJobs, SqlitePrefabs
 from sandyard.store.rows import BUILDS, KEYS, LOG_LINES, SANDBOXES, TAGS, TEMPLATES, places
+from sandyard.store.volumes import SqliteSandboxSecrets, SqliteVolumes
 from sandyard.store.worker import Worker
 
 if TYPE_CHECKING:
@@ -225,6 +226,8 @@ class SqliteStore:
         self.quotas = SqliteQuotas(writer, reader)
         self.secrets = SqliteSecrets(writer, reader)
         self.audit = SqliteAudit(writer, reader)
+        self.volumes = SqliteVolumes(writer, reader)
+        self.sandbox_secrets = SqliteSandboxSecrets(writer, reader)
 
     @classmethod
     async def open(cls, path: Path | str) -> SqliteStore:

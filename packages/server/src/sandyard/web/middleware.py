@@ -51,18 +51,17 @@ class RequestIds:
 
 class BodyLimit:
     """Reads JSON bodies whole, up to `limit` bytes within `seconds`; the paths in `streamed` bound their own
-    (where one ends with a slash: all below it).
+    (where one ends with a slash: all below it; `*` is any one part).
     """
 
     def __init__(self, app: ASGIApp, *, limit: int, seconds: float, streamed: Collection[str]) -> None:
         self._app = app
         self._limit = limit
         self._seconds = seconds
-        self._streamed = frozenset(streamed)
-        self._below = tuple(path for path in streamed if path.endswith("/"))
+        self._streamed = re.compile("|".join(map(_pattern, streamed)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._streamed or scope["path"].startswith(self._below):
+        if scope["type"] != "http" or self._streamed.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:
@@ -97,6 +96,10 @@ class BodyLimit:
 
     def _too_large(self) -> ApiError:
         return ApiError(TOO_LARGE, f"The body is larger than {self._limit // 1024} KiB")
+
+
+def _pattern(path: str) -> str:
+    return re.escape(path).replace(r"\*", "[^/]*") + (".*" if path.endswith("/") else "")
 
 
 async def _linger(receive: Receive) -> None:

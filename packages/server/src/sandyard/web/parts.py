@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from sandyard.services.copies import Copies
     from sandyard.services.deployments import Deployments
     from sandyard.services.recipes import Recipes
+    from sandyard.services.sandbox_secrets import SandboxSecrets
     from sandyard.services.sandboxes import Sandboxes
     from sandyard.services.signatures import Signatures
     from sandyard.services.snapshots import Snapshots
     from sandyard.services.templates import Templates
+    from sandyard.services.volumes.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Parts:
     deployments: Deployments
     build_logs: BuildLogs
     recipes: Recipes
+    volumes: Volumes
+    secrets: SandboxSecrets
     owner_of: Callable[[str], Awaitable[str | None]]
     signatures: Signatures
     check_entry: Callable[[str], object]

@@ -19,6 +19,7 @@ from sandkit.wire.sandboxes import (
     SandboxQuota,
     Snapshot,
 )
+from sandkit.wire.volumes import MountedVolume
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.specs import MEBIBYTE
 
@@ -85,6 +86,7 @@ def _described(view: SandboxView) -> dict[str, Any]:
         "memoryMB": view.limits.memory_bytes // MEBIBYTE,
         "diskSizeMB": view.limits.disk_bytes // MEBIBYTE,
         "metadata": dict(row.metadata),
+        "volume_mounts": [MountedVolume(name=mount.name, path=mount.path) for mount in row.volumes],
         "isolation": None if row.isolation is None else asdict(row.isolation),
     }
 

@@ -92,6 +92,14 @@ async def set_network(sandbox_id: str, owner: Owner, services: Services, body: E
     await services.sandboxes.set_network(owner, sandbox_id, wishes.network(body, services.check_entry))
 
 
+@router.post("/sandboxes/{sandbox_id}/volume-mounts", status_code=status.HTTP_501_NOT_IMPLEMENTED, operation_id="mount_volume")
+@router.delete("/sandboxes/{sandbox_id}/volume-mounts", status_code=status.HTTP_501_NOT_IMPLEMENTED, operation_id="unmount_volume")
+async def change_mounts(sandbox_id: str, owner: Owner, services: Services) -> None:
+    """Not available; says why."""
+    await services.sandboxes.get(owner, sandbox_id)
+    raise wishes.refuse("volume mounts of a running sandbox")
+
+
 @router.post("/sandboxes/{sandbox_id}/hotplug-memory", status_code=status.HTTP_501_NOT_IMPLEMENTED, operation_id="hotplug_memory")
 async def hotplug_memory(sandbox_id: str, owner: Owner, services: Services) -> None:
     """Not available; says why."""

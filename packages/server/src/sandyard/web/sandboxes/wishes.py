@@ -26,6 +26,9 @@ ABSENT = {
     "network.rules": "HTTPS leaves a sandbox end to end encrypted: the platform does not open it, so it cannot put headers in",
     "network.egressProxy": "sandboxes leave by the platform's own proxy, which goes through no other one",
     "network.dnsServers": "sandboxes ask no name servers: the platform's proxy looks names up, and checks what they lead to",
+    "volume mounts of a running sandbox": "mounts are made before a sandbox's first process starts, "
+    "and nobody enters its namespace later; name the volume in `volumeMounts` when the sandbox is created",
+    "volume quotas": "volumes are directories of the host's file system, and nothing there counts what sandboxes write into one of them",
     "hotplug": "the memory limit of a sandbox is set when it starts: the host cannot add memory to a running one",
 }
 """What answers 501, and why; docs/sandboxes.md shows this table."""
@@ -45,10 +48,11 @@ def new_sandbox(body: CreateSandbox, seconds: int, idempotency_key: str | None, 
     for feature, value in (("mcp", body.mcp), ("iam", (body.iam or {}).get("tokens"))):
         if value:
             raise refuse(feature)
-    env = body.env_vars or {}
-    for name, value in env.items():
-        if not _VARIABLE.fullmatch(name) or "\0" in value:
-            raise _bad("envVars", f"{name[:100]!r} cannot be a variable")
+    env, secrets = body.env_vars or {}, body.secrets or {}
+    for field, given in (("envVars", env), ("secrets", secrets)):
+        for name, value in given.items():
+            if not _VARIABLE.fullmatch(name) or "\0" in value:
+                raise _bad(field, f"{name[:100]!r} cannot be a variable")
     resume = bool(body.auto_resume and body.auto_resume.enabled)
     if resume and not body.auto_pause_memory:
         raise _bad("autoResume", "a sandbox that is paused without memory is resumed by its owner alone, not by traffic")
@@ -62,6 +66,8 @@ def new_sandbox(body: CreateSandbox, seconds: int, idempotency_key: str | None, 
         public=public,
         metadata=body.metadata or {},
         env=env,
+        secrets=secrets,
+        volumes=[(mount.name, mount.path) for mount in body.volume_mounts or []],
         network=network(body.network or NetworkOptions(), check, internet=body.allow_internet_access),
         idempotency_key=idempotency_key,
     )

@@ -1,0 +1,1 @@
+"""Volumes: which there are, what lies in them, and who may touch it."""
