@@ -33,7 +33,7 @@ class Instances:
 
     def heard(self, owner: str, instance_id: str, beat: Heartbeat, now: float) -> None:
         """Note a heartbeat."""
-        mine = self._owners.setdefault(owner, OrderedDict())
+        mine = self._owners.setdefault(owner, self._of(owner))
         before = mine.get(instance_id)
         mine[instance_id] = _Instance(beat, now, before.pending if before else "none")
         mine.move_to_end(instance_id)
@@ -42,7 +42,7 @@ class Instances:
 
     def wanted(self, owner: str, instance_id: str) -> Wanted:
         """Return what the instance shall do, and forget it: it is told once."""
-        instance = self._owners.get(owner, {}).get(instance_id)
+        instance = self._of(owner).get(instance_id)
         if instance is None or instance.pending == "none":
             return Wanted(updated=False, action="none")
         action, instance.pending = instance.pending, "none"
@@ -54,17 +54,20 @@ class Instances:
         Raises:
             ApiError: it has never reported, or not for long.
         """
-        instance = self._owners.get(owner, {}).get(instance_id)
+        instance = self._of(owner).get(instance_id)
         if instance is None:
             raise ApiError(NOT_FOUND, f"No instance {instance_id!r} has reported here")
         instance.pending = action
 
     def all(self, owner: str, now: float) -> list[InstanceInfo]:
         """Return the instances that have reported lately, the newest report last."""
-        mine = self._owners.get(owner, OrderedDict())
+        mine = self._of(owner)
         for instance_id in [key for key, one in mine.items() if now - one.seen_at > FORGET_SECONDS]:
             del mine[instance_id]
         return [
             InstanceInfo(id=key, status=one.beat.status, seen_at=one.seen_at, metrics=one.beat.metrics, pending=one.pending)
             for key, one in mine.items()
         ]
+
+    def _of(self, owner: str) -> OrderedDict[str, _Instance]:
+        return self._owners.get(owner) or OrderedDict[str, _Instance]()
