@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -78,13 +77,13 @@ class Execution:
         raise Refusal(UNAVAILABLE, "The prefab's sandbox ended again and again before it could be called", retry_after=5)
 
     async def _converse(self, call: Prepared, conversation: Conversation, worker: Worker, on_event: OnEvent | None) -> CallResult:
-        started = time.monotonic()
+        whole = asyncio.timeout(self._settings.call_timeout)
         try:
-            async with asyncio.timeout(self._settings.call_timeout):
+            async with whole:
                 await conversation.invoke(self._params(call), [(file, self._files.read(call.caller, file)) for _, file in call.files])
                 return await self._listen(call, conversation, on_event)
         except TimeoutError:
-            if time.monotonic() - started >= self._settings.call_timeout:
+            if whole.expired():
                 return _failed(call, TIMEOUT, f"The function went on for more than {self._settings.call_timeout:.0f} seconds and was ended")
             message = f"The function yielded nothing for {self._settings.stream_idle:.0f} seconds and was ended"
             return _failed(call, TIMEOUT, message)
