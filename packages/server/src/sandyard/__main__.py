@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar, cast
 
 import typer
 
+from sandyard.commands import serving
+from sandyard.commands.accounting import audit_app, quota_app, usage
 from sandyard.commands.prefab import app as prefab_app
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(key_app, name="key")
 app.add_typer(prefab_app, name="prefab")
+app.add_typer(quota_app, name="quota")
+app.add_typer(audit_app, name="audit")
+app.command()(usage)
 
 
 class BackendName(StrEnum):
@@ -88,6 +93,18 @@ def serve(
     prefab_idle: Annotated[float, typer.Option(min=0.1, help="Seconds that a prefab's sandbox stays warm after a call.")] = 300.0,
     parallel_calls: Annotated[int, typer.Option(min=1, help="Calls of one caller that run at once.")] = 8,
     heartbeat: Annotated[float, typer.Option(min=0.1, help="The longest silence of a growing answer, in seconds.")] = 15.0,
+    allow_address: serving.Allowed = None,
+    trusted_proxy: serving.Proxies = None,
+    jwt_issuer: serving.IssuerUrl = None,
+    jwt_audience: serving.Audience = "sandyard",
+    jwt_jwks: serving.Jwks = None,
+    jwt_cache: serving.JwksCache = 300.0,
+    auth_failures: serving.Failures = 100,
+    storage: serving.Storage = "50Gi",
+    largest_file: serving.LargestFile = "5Gi",
+    public_url: serving.PublicUrl = None,
+    secrets_command: serving.SecretsCommand = None,
+    blobs: serving.BlobsUrl = None,
 ) -> None:
     """Run the platform until SIGTERM or Ctrl-C."""
     from sandyard.config import GatewaySettings, Settings
@@ -95,6 +112,19 @@ def serve(
     from sandyard.services import package_index
 
     index = package_index.configured(os.environ)
+    options = serving.GatewayOptions(
+        allow=allow_address,
+        proxies=trusted_proxy,
+        issuer=jwt_issuer,
+        audience=jwt_audience,
+        jwks=jwt_jwks,
+        cache=jwt_cache,
+        failures=auth_failures,
+        stored=_bytes(storage),
+        largest=_bytes(largest_file),
+        public_url=public_url,
+        secrets_command=secrets_command,
+    )
     settings = Settings(
         data_dir=data_dir.expanduser().absolute(),
         host=host,
@@ -114,8 +144,11 @@ def serve(
         registries=tuple(registry or ()),
         index_hosts=index.hosts,
         ca_bundle=_ca_bundle(os.environ),
-        gateway=GatewaySettings(
-            call_timeout=call_timeout, stream_idle=stream_idle, idle=prefab_idle, parallel=parallel_calls, heartbeat=heartbeat
+        blobs=blobs,
+        gateway=options.apply(
+            GatewaySettings(
+                call_timeout=call_timeout, stream_idle=stream_idle, idle=prefab_idle, parallel=parallel_calls, heartbeat=heartbeat
+            )
         ),
     )
     _serve(settings)
@@ -135,6 +168,7 @@ def env(data_dir: DataDirOption) -> None:
             f"{vendor}_SANDBOX_URL": info.sandbox_url,
             f"{vendor}_DOMAIN": info.domain,
         }
+    variables["E2B_VOLUME_API_URL"] = info.api_url
     if info.authority is not None and info.bundle is not None:
         variables |= {"SSL_CERT_FILE": info.bundle, "NODE_EXTRA_CA_CERTS": info.authority}
     for name, value in variables.items():

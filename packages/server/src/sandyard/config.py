@@ -122,4 +122,6 @@ class Settings:
     """Image registries (`host:port`) that are spoken to in plain http, and may have a private address."""
     ca_bundle: Path | None = None
     """The host's certificate bundle below /etc/ssl, which sandboxes see too."""
+    blobs: str | None = None
+    """Where bytes are kept: `s3://bucket[/prefix][?endpoint=…&region=…]`; None is a directory in the data directory."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)

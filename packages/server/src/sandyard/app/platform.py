@@ -98,7 +98,7 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
     context = Context(
         settings=settings,
         store=store,
-        blobs=ObjectBlobs.local(settings.data_dir / "blobs"),
+        blobs=ObjectBlobs.s3(settings.blobs) if settings.blobs else ObjectBlobs.local(settings.data_dir / "blobs"),
         backend=backend,
         supervision=backend,
         dialer=backend,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import LocalStore, MemoryStore, S3Store
 
 from sandyard.domain.errors import BlobMissing, StoreUnavailable
 
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
 CHUNK = 1024 * 1024
 """Bytes that are held at a time, twice at most: one part being written, one being filled."""
 
+_S3_PART = 8 * 1024 * 1024
+"""S3 takes no smaller parts than 5 MiB, and 10,000 of them."""
 _KEY = re.compile(r"(?=.{1,512}\Z)[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
 class ObjectBlobs:
     """`ports.Blobs` over an obstore store."""
 
-    def __init__(self, store: LocalStore | MemoryStore) -> None:
+    def __init__(self, store: LocalStore | MemoryStore | S3Store, chunk: int = CHUNK) -> None:
         self._store = store
+        self._chunk = chunk
 
     @classmethod
     def local(cls, directory: Path) -> ObjectBlobs:
@@ -50,6 +54,28 @@ class ObjectBlobs:
         """Keep blobs in this process: the twin for tests."""
         return cls(MemoryStore())
 
+    @classmethod
+    def s3(cls, url: str) -> ObjectBlobs:
+        """Keep blobs in a bucket: `s3://bucket[/prefix][?endpoint=http://host:port&region=…]`, with the credentials of the
+        environment (`AWS_ACCESS_KEY_ID`, …).
+
+        Raises:
+            StoreUnavailable: the URL is none of these.
+        """
+        parts = urlsplit(url)
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        if parts.scheme != "s3" or not parts.netloc or set(options) - {"endpoint", "region"}:
+            raise StoreUnavailable(f"{url!r} is no s3://bucket[/prefix][?endpoint=…&region=…]")
+        known: dict[str, Any] = {"region": options.get("region", "us-east-1")}
+        if "endpoint" in options:
+            known |= {"endpoint": options["endpoint"], "virtual_hosted_style_request": False}
+        try:
+            plain = options.get("endpoint", "").startswith("http://")
+            store = S3Store(parts.netloc, prefix=parts.path.strip("/") or None, client_options={"allow_http": plain}, **known)
+        except (BaseError, ValueError) as error:
+            raise _unavailable(error) from error
+        return cls(store, _S3_PART)
+
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Store in constant memory; all or nothing. Return the number of bytes.
 
@@ -62,7 +88,7 @@ class ObjectBlobs:
         checked = _checked(key)
         counted = _Counted(chunks)
         try:
-            await obstore.put_async(self._store, checked, counted, use_multipart=True, chunk_size=CHUNK, max_concurrency=1)
+            await obstore.put_async(self._store, checked, counted, use_multipart=True, chunk_size=self._chunk, max_concurrency=1)
         except (OSError, BaseError) as error:
             if error is counted.raised:
                 raise

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sandyard.commands.secrets import app as secrets_app
 from sandyard.commands.server import Server, explain, fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 app = typer.Typer(no_args_is_help=True, help="Prefabs: versioned functions that the gateway runs.")
+
+app.add_typer(secrets_app, name="secrets")
 
 DataDirOption = Annotated[
     Path | None, typer.Option(help="The server's data directory; without it PPIO_API_URL and PPIO_API_KEY, then the default one.")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Request
 
@@ -25,9 +25,9 @@ router = APIRouter(prefix="/internal/files", tags=["files"], responses=ERRORS)
 
 _NAME = 4096
 _NUMBER = re.compile(r"\d{1,15}")
-_FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
-_TEMP = _FORM | {"properties": {"ttl": {"type": "integer"}, "session_id": {"type": "string"}, **_FORM["properties"]}}
-_OFFER = {
+_FORM: dict[str, Any] = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+_TEMP: dict[str, Any] = _FORM | {"properties": {"ttl": {"type": "integer"}, "session_id": {"type": "string"}, **_FORM["properties"]}}
+_OFFER: dict[str, Any] = {
     "type": "object",
     "required": ["filename"],
     "properties": {"filename": {"type": "string"}, "content_type": {"type": ["string", "null"]}},
@@ -42,9 +42,9 @@ def _body(media: str, schema: dict[str, Any]) -> dict[str, Any]:
 @router.post("/generate_upload_url", operation_id="generate_upload_url", openapi_extra=_body("application/json", _OFFER))
 async def generate_upload_url(request: Request, caller: CallerNow, parts: PartsNow) -> dict[str, Any]:
     """Return a URL that takes an input file's bytes by one PUT, and the s3:// URL that the file then has."""
-    body = await read_json(request, limit=64 * 1024)
-    name: object = body.get("filename") if isinstance(body, dict) else None
-    media: object = body.get("content_type") if isinstance(body, dict) else None
+    body: Any = await read_json(request, limit=64 * 1024)
+    wanted = cast("dict[str, object]", body) if isinstance(body, dict) else {}
+    name, media = wanted.get("filename"), wanted.get("content_type")
     if not isinstance(name, str) or len(name) > _NAME or not isinstance(media, str | None):
         raise Refusal(VALIDATION_ERROR, "filename: must be a text of at most 4096 characters", pointer="/filename")
     file, path = await parts.files.offer_upload(caller, name, media)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, Request, Response
 
@@ -41,8 +41,8 @@ async def list_prefab_secrets(prefab_id: str, caller: CallerNow, parts: PartsNow
 @router.put("/v1/prefabs/{prefab_id}/secrets/{name}", operation_id="set_secret", status_code=204, openapi_extra=_BODY)
 async def set_secret(prefab_id: str, name: str, request: Request, caller: CallerNow, parts: PartsNow) -> Response:
     """Set a secret: it is given to the functions of that prefab that name it, in the caller's own calls."""
-    body = await read_json(request, limit=8 * LONGEST)
-    await parts.secrets.put(caller, prefab_id, name, body.get("value") if isinstance(body, dict) else None)
+    body: Any = await read_json(request, limit=8 * LONGEST)
+    await parts.secrets.put(caller, prefab_id, name, cast("dict[str, object]", body).get("value") if isinstance(body, dict) else None)
     await parts.audit.note(caller, "secrets.set", f"{prefab_id}/{name}", "SUCCESS")
     return Response(status_code=204)
 
