@@ -27,12 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one request. `status` with `headers`, or in the stream after `after` words: `cut`, `stall` or `garbage`."""
+    """What goes wrong with one request. `status` with `headers`; in the stream after `after` words: `cut`, `stall` or `garbage`; or
+    the whole answer is no model's: `page` (HTML), `nothing` (a stream without any chunk), `hollow` (each chunk without choices).
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
     kind: str = ""
     after: int = 1
+
+
+NO_ANSWERS = {
+    "page": "<html><body>Sign in</body></html>",
+    "nothing": "data: [DONE]\n\n",
+    "hollow": 'data: {"id": "c", "created": 1, "model": "m", "object": "chat.completion.chunk", "choices": []}\n\ndata: [DONE]\n\n',
+}
 
 
 @dataclass
@@ -106,6 +115,8 @@ async def openai(request: Request) -> Response:
     body, fault = await server.fault(request)
     if fault is not None and fault.status != 200:
         return JSONResponse({"error": {"message": "as told", "type": "test"}}, fault.status, fault.headers)
+    if fault is not None and fault.kind in NO_ANSWERS:
+        return Response(NO_ANSWERS[fault.kind], media_type="text/html" if fault.kind == "page" else "text/event-stream")
     text, call = answer_to(body["messages"], bool(body.get("tools")))
     calls = [{"index": 0, "id": f"call_{len(server.requests)}", "type": "function", "function": call}] if call else None
     head = {"id": f"chatcmpl-{len(server.requests)}", "created": 1, "model": body["model"]}

@@ -65,20 +65,18 @@ async def test_each_session_of_each_tenant_has_an_instance_of_its_own(kitchen: S
 
 @pytest.mark.promise("agentapp.one-by-one")
 async def test_a_session_s_messages_wait_for_each_other_and_others_do_not(kitchen: Served) -> None:
-    order: list[str] = []
-
-    async def ask(text: str, session: str) -> None:
-        await kitchen.ask(text, session)
-        order.append(text)
-
-    async with anyio.create_task_group() as tasks, kitchen.streaming(message("wait 0.5", "queue")) as stream:
+    async with kitchen.streaming(message("wait 0.5", "queue")) as stream:
         await anext(stream)
-        tasks.start_soon(ask, "echo after", "queue")
-        await ask("echo meanwhile", "not-the-queue")
-        async for _ in stream:
-            pass
-        order.append("waited")
-    assert order == ["echo meanwhile", "waited", "echo after"]
+        async with anyio.create_task_group() as tasks:
+            send, receive = anyio.create_memory_object_stream[str](1)
+
+            async def ask_after() -> None:
+                await send.send(await kitchen.ask("waits", "queue"))
+
+            tasks.start_soon(ask_after)
+            assert await kitchen.ask("waits", "not-the-queue") == "0 over"
+            with send, receive:
+                assert await receive.receive() == "1 over", "it was answered when the one before it was over"
 
 
 @pytest.mark.promise("agentapp.instance-per-session", "agentapp.life")

@@ -8,12 +8,8 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "packages" / "agentscope"
@@ -36,7 +32,7 @@ def call(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProc
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
-def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment of its own with the distribution installed in one of the ways; give its Python."""
     home = tmp_path_factory.mktemp(f"installed-{request.param}")
     call(uv(), "venv", "--python", sys.executable, home / "venv")

@@ -97,9 +97,9 @@ class ToolServer:
 
 
 @contextlib.asynccontextmanager
-async def tool_server(transport: str, port: int, name: str = "tools") -> AsyncGenerator[ToolServer]:
+async def tool_server(transport: str, port: int, name: str = "tools", **environment: str) -> AsyncGenerator[ToolServer]:
     server = ToolServer(transport, port, name)
-    await server.start()
+    await server.start(**environment)
     try:
         yield server
     finally:

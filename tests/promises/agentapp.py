@@ -85,7 +85,7 @@ PROMISES = [
         "issue 6 §4",
         "An app deploys like any agent, and is called, streamed, paused and resumed through AgentRuntimeClient.",
     ),
-    ("agentapp.forks", "issue 6 §4", "An app's session is forked.", "sandboxes cannot be forked yet"),
+    ("agentapp.forks", "issue 6 §4", "A fork of an app's sandbox goes on with what the session has said."),
     ("agentapp.config", "issue 6 §5", "Every key of agentapp.yaml is obeyed; `${VAR}` must be set, `${VAR:-default}` may be."),
     ("agentapp.config-mistakes", "issue 6 §5", "Each mistake is told with line, column and what was meant."),
     ("agentapp.cli", "issue 6 §5", "`agentscope run`, `check` and `init` do what they say, also as `python -m agentapp`."),

@@ -13,6 +13,8 @@ from support.platform import Platform
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ppio_sandbox.agent_runtime.client import SandboxSession
+
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(900)]
 
 APP = """\
@@ -52,7 +54,7 @@ def app_directory(directory: Path) -> Path:
     return directory
 
 
-@pytest.mark.promise("agentapp.deploys")
+@pytest.mark.promise("agentapp.deploys", "agentapp.forks")
 async def test_an_app_deploys_like_any_agent(tmp_path: Path) -> None:
     directory = app_directory(tmp_path / "scope")
     async with Platform(tmp_path / "data", backend="process") as platform:
@@ -72,5 +74,20 @@ async def test_an_app_deploys_like_any_agent(tmp_path: Path) -> None:
                 with pytest.raises(InvocationError, match="OPENAI_API_KEY is not set"):
                     await session.invoke("model")
                 assert (await session.ping()).status == "Healthy"
+                await forked(platform, client, session)
             finally:
                 await session.close()
+
+
+async def forked(platform: Platform, client: AgentRuntimeClient, session: SandboxSession) -> None:
+    """Two forks go on with what the session has said, and then each by itself."""
+    reply = await platform.api.post(f"/sandboxes/{session.sandbox_id}/fork", json={"count": 2, "timeout": 120})
+    assert reply.status_code == 201, reply.text
+    for made in reply.json():
+        twin = await client.get_session(made["sandbox"]["sandboxID"])
+        assert twin is not None
+        try:
+            assert (await twin.call({"prompt": "twin"})).result == "one two three twin "
+        finally:
+            await twin.close()
+    assert (await session.call({"prompt": "four"})).result == "one two three four "

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from agentscope.agent import ReActAgent
+from agentscope.agent import AgentBase, ReActAgent
 from agentscope.memory import InMemoryMemory
 from agentscope.message import Msg
 from agentscope.runtime import AgentApp, SessionContext, runtime
@@ -13,10 +13,24 @@ from agentscope.runtime import AgentApp, SessionContext, runtime
 NUMBERS = itertools.count(1)
 
 
+class Stubborn(AgentBase):
+    """Swallows every cancellation."""
+
+    async def reply(self, msg):
+        await self.print(Msg("Stubborn", "begun", "assistant"))
+        for _ in range(3):
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                continue
+        return Msg("Stubborn", "", "assistant")
+
+
 class App(AgentApp):
     def __init__(self) -> None:
         self.number = next(NUMBERS)
         self.seen = 0
+        self.waits_over = 0
 
     async def on_startup(self) -> None:
         self.agent = ReActAgent(
@@ -84,6 +98,14 @@ class App(AgentApp):
         await asyncio.sleep(float(rest))
         Path("waited").write_text("yes")
         yield "done"
+        self.waits_over += 1
+
+    async def waits(self, rest, msg, ctx):
+        yield f"{self.waits_over} over"
+
+    async def stubborn(self, rest, msg, ctx):
+        async for chunk in Stubborn().stream(msg):
+            yield chunk
 
     async def block(self, rest, msg, ctx):
         yield str(msg.content)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agentapp.adapters.agentscope1 import RuntimeModel, RuntimeToolkit
     from agentapp.app import AgentApp
-    from agentapp.config import AppConfig
+    from agentapp.config import AppConfig, SessionSettings
     from agentapp.tools import Link, Registry
 
 logger = logging.getLogger("agentapp")
@@ -100,7 +100,7 @@ class Running:
             Link(name, told, self.registry) for name, told in config.mcp_servers.items() if f"mcp_servers.{name}" not in config.missing
         ]
         self.store = make_store(config.session, project)
-        self.session = Sessions(self.store, config.session, config.name)
+        self.session = Sessions(self.store, config.session, config.name, own=_own_session(config.session))
         server = config.server
         self.instances = Instances(
             self._another, limit=server.max_instances, max_waiting=server.max_waiting, shared=server.isolation == "shared"
@@ -139,6 +139,12 @@ class Running:
         app = self.app_class()
         await app.on_startup()
         return app
+
+
+def _own_session(settings: SessionSettings) -> str:
+    """Return the session of the sandbox that this is, where its store is a file that no other sandbox has."""
+    alone = settings.kind == "sqlite" and settings.path is None and settings.url is None
+    return os.environ.get("PPIO_SANDBOX_ID", "") if alone else ""
 
 
 class Runtime:

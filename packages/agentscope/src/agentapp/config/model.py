@@ -141,6 +141,11 @@ class AppConfig(Section):
     missing: dict[str, str] = Field(default_factory=dict[str, str], exclude=True)
     """Not a key of the file: `models.main` or `mcp_servers.search` to the sentence on a variable that is not set yet."""
 
+    @property
+    def fetching(self) -> str:
+        """A provider of these models whose library fetches the web addresses in messages itself, from where the app runs."""
+        return next((slot.provider for slot in self.models.values() if slot.provider in _FETCHING), "")
+
     def secrets(self) -> set[str]:
         """Return every text that must not show in a log line or an error."""
         values = [slot.api_key for slot in self.models.values()]
@@ -150,6 +155,7 @@ class AppConfig(Section):
         return {value.get_secret_value() for value in values if value is not None and len(value.get_secret_value()) >= _SECRET_LENGTH}
 
 
+_FETCHING = ("gemini", "ollama")
 _SECRET_LENGTH = 4
 """Shorter values are no secrets, and hiding them would make logs unreadable."""
 

@@ -17,7 +17,7 @@ from ppio_sandbox.agent_runtime.runtime.replies import json_reply
 from ppio_sandbox.agent_runtime.runtime.server import AgentRuntimeServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 
     from agentapp.running import Running, Runtime
     from agentapp.serving.inbound import Inbound
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ppio_sandbox.agent_runtime.runtime.replies import Reply
     from ppio_sandbox.agent_runtime.runtime.server import Answer, Read
 
+FINISH_SECONDS = 10.0
+"""So long answers whose client has left may go on after SIGTERM, with `on_disconnect: finish`."""
 _JSON = b"application/json"
 _STREAM = b"text/event-stream"
 
@@ -66,6 +68,11 @@ class AppServer(AgentRuntimeServer):
         turns = self._turns
         return {"active_sessions": turns.active if turns else 0, "total_requests": turns.total if turns else 0}
 
+    @property
+    def _fetching(self) -> str:
+        """The provider whose library would fetch addresses that callers send."""
+        return self._runtime.config.fetching if self._runtime.is_initialized else ""
+
     async def _live(self, receive: Receive, send: Send) -> None:
         try:
             await self._start()
@@ -74,10 +81,22 @@ class AppServer(AgentRuntimeServer):
             await receive()
             await send({"type": "lifespan.startup.failed", "message": self._redacted(words)})
             return
+
+        async def until_all_is_done() -> MutableMapping[str, Any]:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._wound_up()  # now: whoever serves us waits no longer once we have said that we are through
+            return message
+
         try:
-            await super()._live(receive, send)
+            await super()._live(until_all_is_done, send)
         finally:
             await self._runtime.shutdown()
+
+    async def _wound_up(self) -> None:
+        if self._turns is not None:
+            await self._turns.rest(FINISH_SECONDS)
+        await self._runtime.shutdown()
 
     def _route(self, exchange: Exchange, read: Read) -> Awaitable[Answer]:
         if exchange.scope["path"] in ("/invoke", "/health"):
@@ -91,7 +110,7 @@ class AppServer(AgentRuntimeServer):
         exchange.limit(self.config.timeout)
         self._watch.over(exchange)
         try:
-            inbound = read_invoke(body, exchange.request_id)
+            inbound = read_invoke(body, exchange.request_id, self._fetching)
         except AppError as error:
             raise refusal(error, self._redacted) from None
         accept = exchange.headers.get(b"accept", b"")
@@ -101,7 +120,7 @@ class AppServer(AgentRuntimeServer):
         """Answer `/invocations`: pieces of text, as other agents' answers are; what is no text goes out as a message."""
         session = context.session_id or (context.request_id or "")  # without a session each call has its own
         try:
-            inbound = read_invocation(request, session, context.request_id or "")
+            inbound = read_invocation(request, session, context.request_id or "", self._fetching)
         except AppError as error:
             raise refusal(error, self._redacted) from None
         return _texts(self._answered(inbound))

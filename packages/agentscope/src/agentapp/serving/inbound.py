@@ -33,8 +33,10 @@ class Inbound:
     context: SessionContext
 
 
-def read_invoke(body: Any, request_id: str) -> Inbound:
+def read_invoke(body: Any, request_id: str, fetching: str = "") -> Inbound:
     """Read the body of `POST /invoke`: `{"session_id", "message": {"name", "content", "role"}, "metadata"}`.
+
+    `fetching` names what would fetch web addresses itself, from inside our network: then none is taken.
 
     Raises:
         RequestError: it is not that, or names what it may not.
@@ -44,10 +46,10 @@ def read_invoke(body: Any, request_id: str) -> Inbound:
     message = fields.get("message")
     if message is None:
         raise RequestError("message is required")
-    return _message({"content": message} if isinstance(message, str) else _mapping(message, "message"), context)
+    return _message({"content": message} if isinstance(message, str) else _mapping(message, "message"), context, fetching)
 
 
-def read_invocation(body: Any, session_id: str, request_id: str) -> Inbound:
+def read_invocation(body: Any, session_id: str, request_id: str, fetching: str = "") -> Inbound:
     """Read the body of `POST /invocations`: what `/invoke` takes, or a `prompt`; `session_id` holds where the body names none.
 
     Raises:
@@ -58,7 +60,7 @@ def read_invocation(body: Any, session_id: str, request_id: str) -> Inbound:
     message = fields.get("message", fields.get("prompt"))
     if message is None:
         raise RequestError("prompt is required, or a message")
-    return _message({"content": message} if not isinstance(message, dict) else cast("dict[str, Any]", message), context)
+    return _message({"content": message} if not isinstance(message, dict) else cast("dict[str, Any]", message), context, fetching)
 
 
 def _context(session_id: Any, metadata: Any, request_id: str) -> SessionContext:
@@ -69,7 +71,7 @@ def _context(session_id: Any, metadata: Any, request_id: str) -> SessionContext:
     return SessionContext(name(session_id, "session_id"), known, request_id)
 
 
-def _message(message: Mapping[str, Any], context: SessionContext) -> Inbound:
+def _message(message: Mapping[str, Any], context: SessionContext, fetching: str) -> Inbound:
     role = message.get("role", "user")
     if role not in ROLES:
         raise RequestError(f"message.role must be one of {', '.join(ROLES)}")
@@ -78,10 +80,10 @@ def _message(message: Mapping[str, Any], context: SessionContext) -> Inbound:
         raise RequestError(f"message.name must be a text of 1 to {MAX_NAME} characters")
     if "content" not in message:
         raise RequestError("message.content is required")
-    return Inbound(sender, _content(message["content"]), role, context)
+    return Inbound(sender, _content(message["content"], fetching), role, context)
 
 
-def _content(content: Any) -> Content:
+def _content(content: Any, fetching: str) -> Content:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -89,29 +91,32 @@ def _content(content: Any) -> Content:
     blocks = cast("list[Any]", content)
     if not 0 < len(blocks) <= MAX_BLOCKS:
         raise RequestError(f"message.content must have 1 to {MAX_BLOCKS} blocks")
-    return [_block(_mapping(block, f"message.content[{at}]"), f"message.content[{at}]") for at, block in enumerate(blocks)]
+    return [_block(_mapping(block, f"message.content[{at}]"), f"message.content[{at}]", fetching) for at, block in enumerate(blocks)]
 
 
-def _block(block: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _block(block: Mapping[str, Any], where: str, fetching: str) -> dict[str, Any]:
     kind = block.get("type")
     if kind == "text":
         if not isinstance(block.get("text"), str):
             raise RequestError(f"{where}.text must be a text")
         return {"type": "text", "text": block["text"]}
     if kind in ("image", "audio", "video"):
-        return {"type": kind, "source": _source(_mapping(block.get("source"), f"{where}.source"), kind, f"{where}.source")}
+        return {"type": kind, "source": _source(_mapping(block.get("source"), f"{where}.source"), kind, f"{where}.source", fetching)}
     raise RequestError(f"{where}.type must be text, image, audio or video")
 
 
-def _source(source: Mapping[str, Any], kind: str, where: str) -> dict[str, Any]:
+def _source(source: Mapping[str, Any], kind: str, where: str, fetching: str) -> dict[str, Any]:
     if source.get("type") == "base64":
         media_type, data = source.get("media_type"), source.get("data")
         if not isinstance(media_type, str) or not media_type.startswith(f"{kind}/"):
             raise RequestError(f"{where}.media_type must begin with {kind}/")
         return {"type": "base64", "media_type": media_type, "data": _base64(data, f"{where}.data")}
-    if source.get("type") == "url" and kind != "audio":  # AgentScope would fetch audio itself, from inside our network
+    if kind == "audio" or fetching:
+        who = f", since {fetching}'s library would fetch an address from inside our network" if fetching else ""
+        raise RequestError(f"{where}.type must be base64{who}")  # AgentScope fetches audio itself, whatever the provider
+    if source.get("type") == "url":
         return {"type": "url", "url": _url(source.get("url"), f"{where}.url")}
-    raise RequestError(f"{where}.type must be {'base64' if kind == 'audio' else 'base64 or url'}")
+    raise RequestError(f"{where}.type must be base64 or url")
 
 
 def _base64(data: Any, where: str) -> str:

@@ -48,6 +48,7 @@ class Turns:
         self._redacted = redacted
         self.total = 0
         self.active = 0
+        self._ended = anyio.Event()
 
     async def answer(self, inbound: Inbound) -> AsyncGenerator[Message]:
         """Yield the messages of an answer; the last one says that it is done. Closing it stops the app's work at once.
@@ -71,6 +72,14 @@ class Turns:
             raise refusal(error, self._redacted) from error
         finally:
             self.active -= 1
+            self._ended.set()
+            self._ended = anyio.Event()
+
+    async def rest(self, seconds: float) -> None:
+        """Wait until nothing is being answered, for so long at most: answers that are finished anyway have no connection any more."""
+        with anyio.move_on_after(seconds):
+            while self.active:
+                await self._ended.wait()
 
     async def _worked(self, app: Any, inbound: Inbound) -> AsyncGenerator[Message]:
         outbound = Outbound()

@@ -53,13 +53,15 @@ class Sessions:
     """Loads and saves the state of sessions of one app.
 
     Inside a turn the tenant is that of the message, the first access takes the session's lease, and a save is refused where
-    somebody else has saved since this turn has read.
+    somebody else has saved since this turn has read. `own` is the session of the sandbox that keeps the store: its state lies under no
+    name, so that a fork of the sandbox, which has another, goes on with it.
     """
 
-    def __init__(self, store: SessionStore, settings: SessionSettings, app: str) -> None:
+    def __init__(self, store: SessionStore, settings: SessionSettings, app: str, own: str = "") -> None:
         self._store = store
         self._settings = settings
         self._app = app
+        self._own = own
         self._process = os.urandom(8).hex()
         self._numbers = itertools.count(1)
         self._held: dict[tuple[Key, str], None] = {}
@@ -147,6 +149,8 @@ class Sessions:
         """Return the session's key, with its lease taken if this is inside a turn."""
         turn = _current.get()
         key = Key.checked(self._app, turn.context.tenant_id if turn else "", user_id, session_id)
+        if self._own and session_id == self._own:
+            key = key._replace(session="")
         if turn is not None and key not in turn.leases:
             await self._lease(key, turn)
         return key

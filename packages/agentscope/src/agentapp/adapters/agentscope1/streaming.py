@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from contextlib import aclosing
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 
     Printed = tuple[Msg, bool]
 
+logger = logging.getLogger("agentapp")
+
 AHEAD = 16
 """Messages that an agent may be ahead of its reader; then it waits."""
+STOP_SECONDS = 10.0
+"""So long a stream that is closed waits for its agent to stop; a tool may swallow the cancellation."""
 _INTERRUPTED = "_agentapp_interrupted"
 
 _readers: ContextVar[Mapping[int, MemoryObjectSendStream[Printed]]] = ContextVar("agentapp_readers")
@@ -78,8 +83,10 @@ async def stream(self: AgentBase, *args: Any, **kwargs: Any) -> AsyncGenerator[M
     finally:
         if not task.done():
             task.cancel()
-            await asyncio.wait([task])
-        if not task.cancelled():
+            await asyncio.wait([task], timeout=STOP_SECONDS)
+        if not task.done():
+            logger.warning("an agent (%s) was stopped %g s ago, and goes on", type(self).__name__, STOP_SECONDS)
+        elif not task.cancelled():
             task.exception()  # whoever closed the stream does not want it
 
 
