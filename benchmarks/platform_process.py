@@ -40,8 +40,8 @@ class Platform:
 
 
 @contextmanager
-def platform_with(agent: Path) -> Generator[Platform]:
-    """Serve on a temporary directory and deploy `agent`, until the block ends.
+def platform_with(agent: Path | None) -> Generator[Platform]:
+    """Serve on a temporary directory and deploy `agent`, if there is one, until the block ends.
 
     Raises:
         RuntimeError: the server or the build failed; the message holds what was said.
@@ -55,7 +55,8 @@ def platform_with(agent: Path) -> Generator[Platform]:
             if not process.stdout.readline().startswith("ready"):
                 raise RuntimeError(f"sandyard serve ended with {process.wait()}")
             platform = _described(data_dir, process.pid)
-            _deploy(agent, platform)
+            if agent is not None:
+                _deploy(agent, platform)
             yield platform
         finally:
             process.send_signal(signal.SIGTERM)

@@ -68,8 +68,12 @@ class ListsFormatter(JSONFormatter):
 
 
 def plain(value: Any) -> Any:
-    """Return the value as JSON has it: numbers of numpy as numbers, what JSON does not know as text."""
-    return orjson.loads(orjson.dumps(value, option=_PLAIN, default=str))
+    """Return the value as JSON has it: numbers of numpy as numbers, times in ISO 8601, what else JSON does not know as text."""
+    return orjson.loads(orjson.dumps(value, option=_PLAIN, default=_said))
+
+
+def _said(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -19,23 +19,29 @@ from ipykernel.iostream import OutStream
 _PIECE = 64 * 1024
 """The most characters in one message, and the most that may be printed before one is sent."""
 _PIPE_BYTES = 64 * 1024
+_PART_SECONDS = 0.05
+"""How much longer a line that has no end yet waits for it: `print` writes the end by itself."""
 _SETTLE_SECONDS = 1.0
 
 
 class Stream(OutStream):
     """ipykernel's, with the output of programs that write to the descriptors themselves told before the execution is over."""
 
-    flush_interval = 0.005  # seconds: the parts of one `print` go together, and nobody notices the wait
+    flush_interval = 0.005  # seconds: lines that come together go together, and nobody notices the wait
     flush_timeout = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType] (whoever prints waits for whoever reads)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._unsent = 0
+        self._line_open = False
         self._read = threading.Condition()
         super().__init__(*args, **kwargs)
 
     def write(self, string: str) -> int | None:
         """Print, in pieces; wait where too much is unsent."""
-        if not isinstance(string, str) or (len(string) <= _PIECE and self._unsent + len(string) <= _PIECE):  # pyright: ignore[reportUnnecessaryIsInstance] (users print anything)
+        if not isinstance(string, str):  # pyright: ignore[reportUnnecessaryIsInstance] (users print anything)
+            return super().write(string)  # which says what is wrong
+        if len(string) <= _PIECE and self._unsent + len(string) <= _PIECE:
+            self._line_open = not string.endswith("\n")
             written = super().write(string)
             self._unsent += written or 0
             return written
@@ -43,6 +49,17 @@ class Stream(OutStream):
             super().write(string[start : start + _PIECE])
             self.flush()
         return len(string)
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_pending:
+            self._flush_pending = True
+            self.pub_thread.schedule(lambda: self._io_loop.call_later(self.flush_interval, self._flush_lines))
+
+    def _flush_lines(self) -> None:
+        if self._line_open:
+            self._io_loop.call_later(_PART_SECONDS, self._flush)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         self._unsent = 0
