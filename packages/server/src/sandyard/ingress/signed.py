@@ -31,7 +31,7 @@ class SignedUrl:
 
     def made_with(self, token: str) -> bool:
         """Tell whether the holder of `token` made it."""
-        return hmac.compare_digest(sign(self.text, token, self.expires_at), self.signature)
+        return hmac.compare_digest(sign(self.text, token, self.expires_at).encode(), self.signature.encode())
 
 
 def sign(text: str, token: str, expires_at: int | None) -> str:

@@ -106,7 +106,8 @@ class Recipes:
         Raises:
             ApiError: `forbidden` (forged or too late), `too_large`, `invalid_package`, `storage_full`; nothing is kept.
         """
-        if not hmac.compare_digest(signature, self._sign(template_id, files_hash, expires)) or expires < self._clock.now():
+        signed = hmac.compare_digest(signature.encode(), self._sign(template_id, files_hash, expires).encode())
+        if not signed or expires < self._clock.now():
             raise ApiError(FORBIDDEN, "This upload address is forged or has expired; ask for a new one")
         archive = self._settings.data_dir / "uploads" / new_id("build")
         archive.parent.mkdir(mode=0o700, exist_ok=True)

@@ -41,7 +41,7 @@ class Signatures:
         self._check_time(float(signed.stamp.timestamp))
         owner = await self._keys.find(signed.key)
         right = signing.signature(self._keys.secret_of(signed.key), method, target, signed.body_hash, signed.stamp) if owner else ""
-        if owner is None or not hmac.compare_digest(right, signed.signature):
+        if owner is None or not hmac.compare_digest(right.encode(), signed.signature.encode()):
             raise ApiError(UNAUTHENTICATED, "The signature does not fit: another key, another secret, or another request than was signed")
         self._check_new(signed)
         if signed.body_hash != signing.UNSIGNED and signing.hash_of(await body()) != signed.body_hash:
