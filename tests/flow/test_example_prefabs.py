@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import wave
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,15 +20,15 @@ from gateway_sdk import (
     StoredFileNotFoundError,
     ValidationError,
 )
-from support.gateways import Kind, allow_calls, face, make_clip, names_in, store_secret
+from support.gateways import PREFABS, Kind, allow_calls, face, make_clip, names_in, publish_examples, store_secret
 from support.model_server import model_server
 from support.platform import Platform, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
-PREFABS = Path(__file__).resolve().parents[2] / "examples" / "prefabs"
 KINDS: tuple[Kind, ...] = ("sync", "async")
 TABLE = "region,product,units\nNorth,tea,3\nSouth,tea,4\nNorth,coffee,5\n"
 
@@ -41,11 +40,7 @@ async def prefabs(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Pl
     with model_server("127.0.0.2") as model_url:
         address = model_url.removeprefix("http://").removesuffix("/v1")
         async with Platform(root / "data", "--egress-allow", address, backend="process") as platform:
-            names = names_in(PREFABS)
-            done = await asyncio.gather(
-                *[run("prefab", "publish", str(PREFABS / name), "--public", "--data-dir", str(platform.data_dir)) for name in names]
-            )
-            assert [code for code, _, _ in done] == [0] * len(names), done
+            await publish_examples(platform, *names_in(PREFABS))
             await store_secret(platform, "llm-client", "OPENAI_BASE_URL", model_url)
             yield platform
 

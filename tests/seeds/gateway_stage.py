@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway_sdk import AsyncGatewayClient
 from seeds.blocks import HERE
 from seeds.gateway_register import PLACEHOLDERS
-from support.gateways import allow_calls, make_clip, store_secret
+from support.gateways import allow_calls, make_clip, publish_examples, store_secret
 from support.packages import write_agent
 from support.platform import run, until
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from seeds.kinds import Play
     from support.platform import Platform
 
-PREFABS = HERE.parents[1] / "examples" / "prefabs"
 USED = ("translator", "llm-client", "video-processor")
 PLAY_SECONDS = 90.0
 AGENT = '''
@@ -57,8 +56,7 @@ class GatewayStage:
     @classmethod
     async def make(cls, platform: Platform, model_url: str, directory: Path) -> GatewayStage:
         """Publish, store secrets and files, make keys."""
-        publishing = [run("prefab", "publish", str(PREFABS / name), "--public", "--data-dir", str(platform.data_dir)) for name in USED]
-        assert [code for code, _, _ in await asyncio.gather(*publishing)] == [0, 0, 0]
+        await publish_examples(platform, *USED)
         keys = {"default": platform.key} | {name: await _key(platform, name) for name in ("stranger", "newcomer", "poor")}
         for owner, url in (("default", model_url), ("stranger", f"{model_url}/nowhere"), ("poor", model_url)):
             for name, value in (("OPENAI_API_KEY", "sk-model"), ("OPENAI_BASE_URL", url)):

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import subprocess
+import zipfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from gateway_sdk import AsyncGatewayClient, GatewayClient, StreamEvent
-from sandyard.domain.accounting import Quota
-from sandyard.store.sqlite import SqliteStore
 from support.fake_platform import Answer, Asked, Line, answers
+from support.platform import run
+from support.prefabs import publish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from support.platform import Platform
 
 Kind = Literal["sync", "async"]
+PREFABS = Path(__file__).resolve().parents[2] / "examples" / "prefabs"
 RUN = "POST /v1/internal/run"
 CONVERT = "POST /v1/auth/convert_to_internal_token"
 LINK = "GET /internal/files/download"
@@ -121,11 +124,8 @@ def make_clip(path: Path, seconds: int = 2) -> Path:
 
 async def allow_calls(platform: Platform, owner: str, calls: int) -> None:
     """Give a tenant so many calls, for ever."""
-    store = await SqliteStore.open(platform.data_dir / "sandyard.db")
-    try:
-        await store.quotas.put(Quota(id=f"of-{owner}", owner=owner, kind="calls", amount=calls, period=0.0))
-    finally:
-        await store.close()
+    code, out, err = await run("quota", "set", str(calls), "--per", "ever", "--owner", owner, "--data-dir", str(platform.data_dir))
+    assert code == 0, out + err
 
 
 async def store_secret(platform: Platform, prefab_id: str, name: str, value: str, *, key: str | None = None) -> None:
@@ -133,3 +133,17 @@ async def store_secret(platform: Platform, prefab_id: str, name: str, value: str
     headers = {"X-API-Key": key or platform.key}
     reply = await platform.api.put(f"/v1/prefabs/{prefab_id}/secrets/{name}", json={"value": value}, headers=headers)
     assert reply.status_code == 204, reply.text
+
+
+async def publish_examples(platform: Platform, *names: str) -> None:
+    """Publish prefabs of `examples/prefabs` for everyone, side by side, and wait for their builds."""
+    await asyncio.gather(*[publish(platform, _packed(PREFABS / name), visibility="public") for name in names])
+
+
+def _packed(directory: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(directory.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(directory))
+    return buffer.getvalue()

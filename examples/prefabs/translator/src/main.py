@@ -41,7 +41,7 @@ def _next(pieces: list[str], place: int, known: dict[str, str], said: list[str],
     for length in range(min(2 * LONGEST - 1, len(pieces) - place), 0, -1):
         phrase = "".join(pieces[place : place + length])
         found = known.get(" ".join(phrase.lower().split()))
-        if found is not None:
+        if found is not None and phrase == phrase.strip():
             said.append(found[:1].upper() + found[1:] if phrase[:1].isupper() else found)
             return length
     piece = pieces[place]

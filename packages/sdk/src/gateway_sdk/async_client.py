@@ -295,12 +295,14 @@ class AsyncGatewayClient:
             raise faults.from_transport(error, self._core.credentials.hidden()) from None
 
     async def _whole(self, step: Send) -> Reply:
-        request = step.request
-        if step.upload is not None:
-            request = replace(request, body=step.upload.pieces_async())
         if not step.lasting:
-            return await self._connection().send(request, timeout=step.seconds)
-        async with self._connection().open(request, timeout=step.seconds) as reply:
+            return await self._connection().send(step.request, timeout=step.seconds)
+        async with AsyncExitStack() as stack:
+            request = step.request
+            if step.upload is not None:
+                file = stack.enter_context(await asyncio.to_thread(step.upload.open))
+                request = replace(request, body=step.upload.pieces_async(file))
+            reply = await stack.enter_async_context(self._connection().open(request, timeout=step.seconds))
             return await reply.whole()
 
     async def _drive(self, flow: Flow[T], send: Callable[[Send], Awaitable[Reply]]) -> T:

@@ -310,13 +310,13 @@ class GatewayClient:
             raise faults.from_transport(error, self._core.credentials.hidden()) from None
 
     def _whole(self, step: Send) -> Reply:
-        request = step.request
-        if step.upload is not None:
-            request = replace(request, body=step.upload.pieces())
         if not step.lasting:
-            return self._connection().send(request, timeout=step.seconds)
-        with self._connection().open(request, timeout=step.seconds) as reply:
-            return reply.whole()
+            return self._connection().send(step.request, timeout=step.seconds)
+        with ExitStack() as stack:
+            request = step.request
+            if step.upload is not None:
+                request = replace(request, body=step.upload.pieces(stack.enter_context(step.upload.open())))
+            return stack.enter_context(self._connection().open(request, timeout=step.seconds)).whole()
 
     def _drive(self, flow: Flow[T], send: Callable[[Send], Reply]) -> T:
         """Carry out a flow's steps; `send` is how requests go out."""

@@ -37,34 +37,35 @@ class Upload:
         """Bytes of the body."""
         return len(self.head) + self.size + len(self.tail)
 
-    def pieces(self) -> Generator[bytes]:
-        """Yield the body, reading the file as it goes out."""
-        yield from (self.head,) if self.head else ()
-        with self.path.open("rb") as file:
-            left = self.size
-            while left:
-                block = self._read(file, left)
-                left -= len(block)
-                yield block
-                self._tell(left)
-        yield from (self.tail,) if self.tail else ()
+    def open(self) -> BinaryIO:
+        """Open the file, for `pieces` or `pieces_async`. Whoever sends closes it: an answer may come before all is sent."""
+        return self.path.open("rb")
 
-    async def pieces_async(self) -> AsyncGenerator[bytes]:
+    def pieces(self, file: BinaryIO) -> Generator[bytes]:
+        """Yield the body, reading the file as it goes out."""
+        if self.head:
+            yield self.head
+        left = self.size
+        while left:
+            block = self._read(file, left)
+            left -= len(block)
+            yield block
+            self._tell(left)
+        if self.tail:
+            yield self.tail
+
+    async def pieces_async(self, file: BinaryIO) -> AsyncGenerator[bytes]:
         """Yield the same without holding the event loop."""
         import asyncio  # noqa: PLC0415 (synchronous programs do without)
 
         if self.head:
             yield self.head
-        file = await asyncio.to_thread(self.path.open, "rb")
-        try:
-            left = self.size
-            while left:
-                block = await asyncio.to_thread(self._read, file, left)
-                left -= len(block)
-                yield block
-                self._tell(left)
-        finally:
-            file.close()
+        left = self.size
+        while left:
+            block = await asyncio.to_thread(self._read, file, left)
+            left -= len(block)
+            yield block
+            self._tell(left)
         if self.tail:
             yield self.tail
 

@@ -1,0 +1,143 @@
+"""gateway_sdk against an httpx client made for each call, and the memory and speed of large files.
+
+Run: `python benchmarks/gateway_clients.py [MiB]`. Prints markdown. The gateway of the calls is a raw server that answers at once, so that
+the clients are what is measured; files go through a real platform (memory back end) on this machine's disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from harness import free_port, served
+
+from gateway_sdk import GatewayClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+BIN = Path(sys.executable).parent
+ROUNDS, CALLS, SLOW_CALLS = 5, 300, 20
+MEBI = 2**20
+RESULT = {
+    "job_id": "j",
+    "status": "COMPLETED",
+    "results": [{"status": "SUCCESS", "output": {"output": {"x": 1}, "status": "SUCCESS"}, "error": None}],
+}
+SERVER = """
+import asyncio, sys
+body = sys.argv[2].encode()
+answer = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(body) + body
+class Door(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.data = transport, b""
+    def data_received(self, data):
+        self.data += data
+        head, end, rest = self.data.partition(b"\\r\\n\\r\\n")
+        if end:
+            size = int(head.lower().partition(b"content-length:")[2].split(b"\\r\\n")[0])
+            if len(rest) >= size:
+                self.data = rest[size:]
+                self.transport.write(answer)
+async def main():
+    server = await asyncio.get_running_loop().create_server(Door, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    calls()
+    with platform() as (url, key):
+        files(url, key, int(sys.argv[1]) if len(sys.argv) > 1 else 1024)
+
+
+def calls() -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (
+        served(["-c", SERVER, str(port), json.dumps(RESULT)], port),
+        GatewayClient(base_url=url, internal_token="t") as client,
+        httpx.Client() as kept,
+    ):
+        body = {"calls": [{"prefab_id": "p", "version": "1.0.0", "function_name": "f", "inputs": {"parameters": {"x": 1}}}]}
+        target = f"{url}/v1/internal/run"
+        ways: dict[str, tuple[int, Callable[[], Any]]] = {
+            "**gateway_sdk**": (CALLS, lambda: client.run("p", "1.0.0", "f", {"x": 1})),
+            "httpx, one client": (CALLS, lambda: kept.post(target, json=body).json()),
+            "httpx, a client per call": (SLOW_CALLS, lambda: fresh(target, body)),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(ROUNDS):
+            for name, (count, call) in ways.items():
+                rates[name].append(rate(count, call))
+    base = statistics.median(rates["httpx, a client per call"])
+    print("| calls one by one | calls/s | of a client per call |\n|---|---|---|")
+    for name, found in rates.items():
+        print(f"| {name} | {statistics.median(found):,.0f} | {statistics.median(found) / base:.1f} |")
+
+
+def fresh(target: str, body: dict[str, Any]) -> Any:
+    with httpx.Client() as client:
+        return client.post(target, json=body).json()
+
+
+def rate(count: int, call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    for _ in range(count):
+        call()
+    return count / (time.perf_counter() - started)
+
+
+def files(url: str, key: str, mebi: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch, GatewayClient(base_url=url, api_key=key) as client:
+        small, large = Path(scratch, "small"), Path(scratch, "large")
+        small.write_bytes(os.urandom(MEBI))
+        block = os.urandom(MEBI)
+        with large.open("wb") as file:
+            for _ in range(mebi):
+                file.write(block)
+        client.download_file(client.upload_input_file(small), Path(scratch, "back"))  # everything is imported and warm
+        before = peak()
+        started = time.perf_counter()
+        stored = client.upload_input_file(large)
+        up = time.perf_counter() - started
+        client.download_file(stored, Path(scratch, "back"))
+        down = time.perf_counter() - started - up
+        print(f"\n| {mebi} MiB by a signed address | MiB/s | client's memory grew by |\n|---|---|---|")
+        grown = (peak() - before) / MEBI
+        print(f"| upload_input_file | {mebi / up:,.0f} | |\n| download_file | {mebi / down:,.0f} | {grown:.1f} MiB (both) |")
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextmanager
+def platform() -> Generator[tuple[str, str]]:
+    """Run a platform on a directory of its own; give its address and key."""
+    with tempfile.TemporaryDirectory() as home:
+        data = Path(home) / "data"
+        command = [str(BIN / "sandyard"), "serve", "--data-dir", str(data), "--api-port", "0", "--ingress-port", "0", "--backend", "memory"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            try:
+                yield json.loads((data / "server.json").read_text())["api_url"], (data / "secrets" / "api_key").read_text()
+            finally:
+                process.terminate()
+
+
+if __name__ == "__main__":
+    main()
