@@ -51,7 +51,7 @@ async def _tunnel(domain: str, reader: asyncio.StreamReader, writer: asyncio.Str
         async with asyncio.TaskGroup() as both:
             both.create_task(_copy(reader, back_writer))
             both.create_task(_copy(back_reader, writer))
-    except* OSError:
+    except* (OSError, RuntimeError):  # uvloop's word for a transport that is closed
         pass
     finally:
         back_writer.transport.abort()

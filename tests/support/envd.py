@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import struct
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from support.sandboxes import Rig
 
 DEADLINE = 30.0
+_LIFE = 7200.0  # seconds: one sandbox serves a whole session of tests
 END = 2
 FILES = "filesystem.Filesystem"
 PROCESS = "process.Process"
@@ -224,7 +226,8 @@ async def envd(rig: Rig, sandbox_id: str = "clients", **changes: Any) -> AsyncGe
     """A sandbox that lives until the block ends."""
     limits = Limits(memory_bytes=512 << 20, disk_bytes=256 << 20, processes=400)
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "GREETING": "hello"}
-    spec = replace(rig.spec(sandbox_id), command=(), ready_port=None, mounts=(), cwd="/", env=env, limits=limits)
+    ends_at = time.time() + _LIFE
+    spec = replace(rig.spec(sandbox_id), command=(), ready_port=None, mounts=(), cwd="/", env=env, limits=limits, ends_at=ends_at)
     await rig.backend.start(replace(spec, **changes))
     try:
         yield Envd(rig, sandbox_id)

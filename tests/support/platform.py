@@ -71,6 +71,7 @@ class Platform:
         info = json.loads((self.data_dir / "server.json").read_text())
         self.api_url: str = info["api_url"]
         self.sandbox_url: str = info["sandbox_url"]
+        self.domain: str = info["domain"]
         self.key = (self.data_dir / "secrets" / "api_key").read_text()
         self.api = httpx.AsyncClient(base_url=self.api_url, headers={"X-API-Key": self.key}, timeout=60, trust_env=False)
 
@@ -81,9 +82,12 @@ class Platform:
             "PPIO_API_KEY": self.key,
             "PPIO_API_URL": self.api_url,
             "PPIO_SANDBOX_URL": self.sandbox_url,
+            "PPIO_DOMAIN": self.domain,
             "E2B_API_KEY": "e2b_" + self.key.removeprefix("sk-"),
             "E2B_API_URL": self.api_url,
             "E2B_SANDBOX_URL": self.sandbox_url,
+            "E2B_DOMAIN": self.domain,
+            "E2B_VOLUME_API_URL": self.api_url,
         }
 
     def peak_memory(self) -> int:
