@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.envd import envd
+from support.interpreter import Interpreter, build, interpreter
 from support.packages import write_agent
 from support.platform import Platform
 from support.prefabs import kit, publish
@@ -58,3 +59,17 @@ async def wire(clients_sandbox: Envd) -> AsyncGenerator[Wire]:
     """A connection of the test's own to that sandbox's guest."""
     async with clients_sandbox.wire() as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+async def interpreters(process_platform: Platform) -> Platform:
+    """The platform on the process back end, on which the code interpreter's template is built."""
+    await build(process_platform)
+    return process_platform
+
+
+@pytest.fixture(scope="session")
+async def shared_interpreter(interpreters: Platform) -> AsyncGenerator[Interpreter]:
+    """A sandbox of the code interpreter for the tests that change nothing that others look at."""
+    async with interpreter(interpreters, envs={"OF_SANDBOX": "always"}) as started:
+        yield started
