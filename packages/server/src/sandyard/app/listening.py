@@ -113,7 +113,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def reachable(listener: socket.socket) -> tuple[str, int]:
     """Return where this machine itself reaches a listener: a wildcard address by loopback."""
-    host, port = listener.getsockname()[:2]
+    host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 

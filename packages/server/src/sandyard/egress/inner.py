@@ -47,7 +47,8 @@ class Inner:
         try:
             sock.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sock, self.address)
-            self.origins.enter(*sock.getsockname()[:2], sandbox_id)
+            host, port = sock.getsockname()[:2]
+            self.origins.enter(host, port, sandbox_id)
         except BaseException:
             sock.close()
             raise

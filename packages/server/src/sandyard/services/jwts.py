@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import math
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
 
 LONGEST = 8192
 """Characters of a token."""
+_LATEST = 1e12
+"""Seconds; what is beyond is no time of ours, and neither are NaN and infinity."""
+_TEXTS = ("iss", "sub", "jti", "agent", "sandbox", "tenant", "scope", "call", "key")
+_LONGEST_TEXT = 4096
 _REQUIRED = ("iss", "aud", "exp", "iat", "sub", "jti")
 
 
@@ -53,12 +56,13 @@ def check(claims: Mapping[str, Any], *, issuer: str, audience: str, now: float, 
     for name in _REQUIRED:
         if name not in claims:
             raise TokenRefused(f"The token has no {name}")
-    for name in ("iss", "sub", "jti"):
-        if not isinstance(claims[name], str) or not claims[name]:
+    for name in _TEXTS:
+        value = claims.get(name, "-")
+        if not isinstance(value, str) or len(value) > _LONGEST_TEXT or (not value and name in _REQUIRED):
             raise TokenRefused(f"The token's {name} is no text")
     for name in ("exp", "iat", "nbf"):
         value = claims.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST < value < _LATEST:
             raise TokenRefused(f"The token's {name} is no time")
     audiences: object = claims["aud"]
     if claims["iss"] != issuer or audience not in (cast("list[object]", audiences) if isinstance(audiences, list) else [audiences]):
@@ -73,6 +77,7 @@ def _part(text: str) -> dict[str, Any]:
     try:
         decoded = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
         value = json.loads(decoded, object_pairs_hook=_unique, parse_constant=_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # no halves of characters
     except (ValueError, binascii.Error, RecursionError):
         raise TokenRefused("The token is no JWT, or has a name twice") from None
     if not isinstance(value, dict):

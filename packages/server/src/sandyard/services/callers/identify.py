@@ -83,7 +83,7 @@ class Callers:
             raise
         if not callers:
             return self._listed(presented, address)
-        if len({(caller.tenant, caller.user, caller.agent) for caller in callers}) > 1:
+        if len({(caller.tenant, caller.user) for caller in callers}) > 1:
             raise Refusal(BAD_REQUEST, "The request shows credentials of two different callers")
         return callers[0]
 

@@ -135,7 +135,7 @@ class Issuer:
                 if len(body) > _LONGEST_DOCUMENT:
                     raise ValueError("the document is too large")
         document: Any = json.loads(bytes(body))
-        keys: Any = document.get("keys") if isinstance(document, dict) else None
+        keys: Any = cast("dict[str, Any]", document).get("keys") if isinstance(document, dict) else None
         if not isinstance(keys, list):
             raise ValueError("the document has no keys")  # noqa: TRY004 (it is what came, not what was passed)
         return [cast("dict[str, Any]", key) for key in cast("list[Any]", keys) if isinstance(key, dict)]
