@@ -41,6 +41,7 @@ PROMISES = [
         "`agent.stream(msg)` yields what is new of text, thinking, tool calls and results, and raises what the agent raised.",
     ),
     ("agentapp.no-cross-talk", "issue 6 §3", "Streams of one agent at the same time do not mix."),
+    ("agentapp.embedded", "reference/agentscope.md", "A ReActAgent streams out of a FastAPI application of one's own."),
     ("agentapp.agents-complete", "issue 6 §3", "An agent without a formatter gets one; each agent has a toolkit of its own."),
     ("agentapp.interrupts", "issue 6 §3", "`agent.interrupt()` is what AgentScope says it is; a cancellation is a cancellation."),
     ("agentapp.tools", "issue 6 §3", "Tools of MCP servers by SSE, streamable HTTP and stdio are called by agents."),

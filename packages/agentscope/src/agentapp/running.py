@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,12 @@ class Running:
         return app
 
 
+def _is_beside(path: Path) -> bool:
+    """Tell whether the file is there, and not running already."""
+    running = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return path.is_file() and not any(file and Path(file).absolute() == path for file in running)
+
+
 def _own_session(settings: SessionSettings) -> str:
     """Return the session of the sandbox that this is, where its store is a file that no other sandbox has."""
     alone = settings.kind == "sqlite" and settings.path is None and settings.url is None
@@ -199,7 +206,8 @@ class Runtime:
         return self._running
 
     async def initialize(self, config_path: str | Path = "agentapp.yaml", project_path: str | Path = ".") -> None:
-        """Read the configuration (relative to the project) and start models, tools and sessions; also the app, where its file is there.
+        """Read the configuration (relative to the project) and start models, tools and sessions; also the app, where its file is there
+        and is not the very program that asks: an application of one's own may be called app.py too.
 
         Raises:
             ConfigError: the configuration has mistakes.
@@ -207,7 +215,7 @@ class Runtime:
         """
         project = Path(project_path).resolve()  # noqa: ASYNC240 (once, before anything runs)
         config = load(project / config_path, os.environ)
-        await self.start(config, project, app_class(project, config) if (project / config.app.partition(":")[0]).is_file() else None)
+        await self.start(config, project, app_class(project, config) if _is_beside(project / config.app.partition(":")[0]) else None)
 
     async def start(self, config: AppConfig, project: Path, app: type[AgentApp] | None) -> None:
         """Start with a configuration that was read. A task of its own owns all that runs."""
