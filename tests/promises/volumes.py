@@ -1,0 +1,14 @@
+"""Volumes, secrets of sandboxes, and what nobody gets through the public doors."""
+
+PROMISES = [
+    ("volumes.life", "sandbox-protocol §1.3", "Volumes are made, listed, renamed and deleted by their owner; to others they are not there."),
+    ("volumes.used", "issue 4 §1", "Several sandboxes have a volume at once; it outlives them, and is not deleted while one has it."),
+    ("volumes.content", "sandbox-protocol §1.3", "What lies in a volume is read and written with its own token, whole or not at all."),
+    ("volumes.memory", "issue 4 §1", "Files of volumes go up and down in constant memory."),
+    ("volumes.inside", "issue 4 §7", "No path and no link leads out of a volume, whoever made it."),
+    ("volumes.owners", "issue 4 §1", "Files have the owners that sandboxes see, whoever wrote them, and never the host's root."),
+    ("volumes.refused", "issue 4 §1", "Quotas and mounts of running sandboxes are 501 and why; paths that cannot be had are 400."),
+    ("secrets.shapes", "sandbox-protocol §1.3", "Secrets are kept and described in both vendors' shapes, by the header `publisher`."),
+    ("secrets.bound", "issue 4 §1", "A secret's value reaches exactly the sandboxes that it is bound to, as an environment variable."),
+    ("secrets.sealed", "issue 4 §1", "Values of secrets and variables lie nowhere in the data directory as they are, and in no answer, log or argument."),
+]  # fmt: skip
