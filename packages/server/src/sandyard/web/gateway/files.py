@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/internal/files", tags=["files"], responses=ERRORS)
 
 _NAME = 4096
-_NUMBER = re.compile(r"\d{1,15}")
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _FORM: dict[str, Any] = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
 _TEMP: dict[str, Any] = _FORM | {"properties": {"ttl": {"type": "integer"}, "session_id": {"type": "string"}, **_FORM["properties"]}}
 _OFFER: dict[str, Any] = {
