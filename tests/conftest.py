@@ -18,6 +18,21 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if collection_path.is_relative_to(AGENT_APPS) != HAS_AGENTSCOPE else None
 
 
+class Elsewhere(pytest.Module):
+    """A file whose tests run in the other environment."""
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        return []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Leave out likewise what was named on the command line, which nothing ignores."""
+    if module_path.is_relative_to(AGENT_APPS) == HAS_AGENTSCOPE:
+        return None
+    return Elsewhere.from_parent(parent, path=module_path)  # pyright: ignore[reportUnknownMemberType] (pytest leaves it open)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
