@@ -135,9 +135,9 @@ async def test_no_address_of_a_caller_is_fetched_from_inside(provider: str, mode
 
 @pytest.mark.promise("agentapp.http-request-id")
 async def test_a_request_id_that_is_none_is_replaced(kitchen: Served) -> None:
-    for hostile in ("x" * 500, "a b", "\u00e9".encode("latin-1").decode("latin-1"), "'; drop", "../x"):
+    for hostile in ("x" * 500, "a b", "\u00e9", "'; drop", "../x"):
         async with kitchen.client as client:
-            reply = await client.post("/invoke", json=message("echo x"), headers={"x-request-id": hostile.encode("latin-1")})
+            reply = await client.post("/invoke", json=message("echo x"), headers=[(b"x-request-id", hostile.encode("latin-1"))])
         assert reply.status_code == 200
         assert 0 < len(reply.headers["x-request-id"]) <= 128
         if len(hostile) > 128:

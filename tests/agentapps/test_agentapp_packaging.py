@@ -77,7 +77,7 @@ def test_the_front_door_has_what_it_says() -> None:
 
     import agentapp
 
-    assert {name for name in stub.__all__ if not hasattr(stub, name)} == set()
+    assert {name for name in vars(stub)["__all__"] if not hasattr(stub, name)} == set()
     assert stub.AgentApp is agentapp.AgentApp
     assert stub.runtime is agentapp.runtime
     assert callable(agentapp.serve)
