@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import wave
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,14 @@ import pytest
 
 from gateway_sdk import (
     AgentContextRequiredError,
+    AsyncGatewayClient,
     AuthenticationError,
     GatewayClient,
     MissingSecretError,
     PrefabCall,
     PrefabExecutionError,
     PrefabNotFoundError,
+    PrefabResult,
     QuotaExceededError,
     StoredFileNotFoundError,
     ValidationError,
@@ -110,13 +114,7 @@ async def test_texts_are_translated_singly_chained_and_in_a_batch(prefabs: Platf
     async with face(kind, prefabs.api_url, api_key=prefabs.key) as client:
         one = await client.call("run", "translator", "latest", "translate", {"text": "Good morning, world!", "target": "de"})
         assert one.get("translation") == "Guten Morgen, Welt!"
-        translator = client.client.prefab("translator", "1.0.0")
-        call = (
-            translator.call("translate", text="你好世界", source="zh", target="fr")
-            if kind == "async"
-            else asyncio.to_thread(translator.call, "translate", text="你好世界", source="zh", target="fr")
-        )
-        assert (await call).get("translation") == "bonjour monde"
+        assert (await chained(client.client)).get("translation") == "bonjour monde"
         calls = [PrefabCall("translator", "1.0.0", "translate", {"text": word, "target": "zh"}) for word in ("Hello", "zebra")]
         batch = await client.call("run_batch", [*calls, PrefabCall("no-such-prefab", "1.0.0", "translate", {})])
         assert batch.status == "PARTIAL_SUCCESS"
@@ -126,6 +124,12 @@ async def test_texts_are_translated_singly_chained_and_in_a_batch(prefabs: Platf
         assert {info.prefab_id for info in await client.call("list_prefabs")} == set(names_in(PREFABS))
         spec = await client.call("get_prefab_spec", "translator")
         assert {function["name"] for function in spec["functions"]} == {"translate", "languages"}
+
+
+async def chained(client: GatewayClient | AsyncGatewayClient) -> PrefabResult:
+    if isinstance(client, GatewayClient):
+        return await asyncio.to_thread(client.prefab("translator", "1").call, "translate", text="你好世界", source="zh", target="fr")
+    return await client.prefab("translator", "1").call("translate", text="你好世界", source="zh", target="fr")
 
 
 @pytest.mark.promise("prefabs.examples")
@@ -179,3 +183,20 @@ async def test_a_real_gateway_s_refusals_are_the_documented_exceptions(prefabs: 
         with pytest.raises(QuotaExceededError) as used_up:
             await client.call("run", "translator", "1.0.0", "languages", {})
         assert (used_up.value.limit, used_up.value.used, used_up.value.quota_type) == (0, 0, "calls")
+
+
+@pytest.mark.promise("gateway-sdk.docs")
+async def test_the_programs_of_the_page_run(prefabs: Platform) -> None:
+    page = (PREFABS.parents[1] / "docs" / "gateway.md").read_text()
+    await store_secret(prefabs, "llm-client", "OPENAI_API_KEY", "sk-model")
+    env = {"PPIO_API_KEY": prefabs.key, "GATEWAY_BASE_URL": prefabs.api_url, "PYTHONUTF8": "1", "PYTHONWARNINGS": "error"}
+    for name, said in (("translate", "你好,世界!\n"), ("chat", "You asked: Hello")):
+        program = PREFABS.parents[1] / "docs_src" / "gateway" / f"{name}.py"
+        assert f"```python\n{program.read_text()}```" in page
+        assert await asyncio.to_thread(printed, program, env) == said
+
+
+def printed(program: Path, env: dict[str, str]) -> str:
+    done = subprocess.run([sys.executable, program], env=env, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -74,11 +74,15 @@ async def test_an_input_file_is_put_to_a_signed_address_with_the_type_that_was_s
     file = tmp_path / "clip.mp4"
     file.write_bytes(CONTENT)
     told: list[tuple[int, int | None]] = []
+
+    def note(sent: int, total: int | None) -> None:
+        told.append((sent, total))
+
     async with FakePlatform() as platform, face(kind, platform.url, internal_token="t") as client:
         link = {"upload_url": f"{platform.url}/put/x%20y?sig=1&b=%2F", "s3_url": "s3://b/agent-inputs/u/clip.mp4", "expires_in": 60}
         platform.on("POST /internal/files/generate_upload_url", answers(link))
         platform.on("PUT /put/x%20y", answers())
-        url = await client.call("upload_input_file", file, media, progress=lambda sent, total: told.append((sent, total)))
+        url = await client.call("upload_input_file", file, media, progress=note)
         assert url == "s3://b/agent-inputs/u/clip.mp4"
         wanted, put = platform.seen
         assert wanted.json == {"filename": "clip.mp4", "content_type": media}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 KINDS: tuple[Kind, ...] = ("sync", "async")
-KEY = {"idempotency_key": "once-only"}
+KEY: dict[str, Any] = {"idempotency_key": "once-only"}
 
 
 def once(*first: Answer) -> tuple[Answer, ...]:

@@ -48,5 +48,6 @@ PROMISES = [
     ("gateway-sdk.downloads", _1, "A download appears when all of it is there, under its name, or not at all; it takes constant memory."),
     ("gateway-sdk.proxies", _1, "In a sandbox, whose only way out is a proxy, the clients go through it."),
     ("gateway-sdk.platform", _1, "Both clients call, chain, batch, stream and list against a real gateway."),
+    ("gateway-sdk.docs", "issue 5 §1", "What docs/gateway.md shows are programs, and they run."),
     ("prefabs.examples", "issue 5 §3", "Each example prefab is published and run: video, language model, translation, tables."),
 ]

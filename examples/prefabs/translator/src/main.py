@@ -27,7 +27,7 @@ def translate(text: str, target: str, source: str = "en") -> dict[str, object]:
         place += _next(pieces, place, known, said, unknown)
     joined = "".join(said)
     if target in WITHOUT_SPACES:
-        joined = re.sub(r"(?<=[^\x00-\x7f])\s+(?=[^\x00-\x7f])", "", joined)
+        joined = re.sub(r"(?<=[^\x00-\x7f])\s+|\s+(?=[^\x00-\x7f])", "", joined)
     return {"success": True, "translation": joined, "source": source, "target": target, "unknown": unknown}
 
 

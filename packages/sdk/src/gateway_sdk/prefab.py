@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 
     from gateway_sdk.async_client import AsyncGatewayClient
     from gateway_sdk.client import GatewayClient
@@ -21,6 +21,18 @@ class Prefab:
         self.prefab_id = prefab_id
         self.version = version
 
+    @overload
+    def call(
+        self, function_name: str, /, files: Mapping[str, Sequence[str]] | None = None, stream: Literal[False] = False, **parameters: Any
+    ) -> PrefabResult: ...
+    @overload
+    def call(
+        self, function_name: str, /, files: Mapping[str, Sequence[str]] | None = None, *, stream: Literal[True], **parameters: Any
+    ) -> EventStream: ...
+    @overload
+    def call(
+        self, function_name: str, /, files: Mapping[str, Sequence[str]] | None = None, stream: bool = False, **parameters: Any
+    ) -> PrefabResult | EventStream: ...
     def call(
         self,
         function_name: str,
@@ -45,6 +57,18 @@ class AsyncPrefab:
         self.prefab_id = prefab_id
         self.version = version
 
+    @overload
+    def call(
+        self, function_name: str, /, files: Mapping[str, Sequence[str]] | None = None, stream: Literal[False] = False, **parameters: Any
+    ) -> Coroutine[Any, Any, PrefabResult]: ...
+    @overload
+    def call(
+        self, function_name: str, /, files: Mapping[str, Sequence[str]] | None = None, *, stream: Literal[True], **parameters: Any
+    ) -> AsyncEventStream: ...
+    @overload
+    def call(
+        self, function_name: str, /, files: Mapping[str, Sequence[str]] | None = None, stream: bool = False, **parameters: Any
+    ) -> Awaitable[PrefabResult] | AsyncEventStream: ...
     def call(
         self,
         function_name: str,
