@@ -11,4 +11,10 @@ PROMISES = [
     ("secrets.shapes", "sandbox-protocol §1.3", "Secrets are kept and described in both vendors' shapes, by the header `publisher`."),
     ("secrets.bound", "issue 4 §1", "A secret's value reaches exactly the sandboxes that it is bound to, as an environment variable."),
     ("secrets.sealed", "issue 4 §1", "Values of secrets and variables lie nowhere in the data directory as they are, and in no answer, log or argument."),
+    ("sandboxes.old-client", "issue 4, proof", "The e2b client 2.50, which uses the first version of the paths, works."),
+    ("sandboxes.strangers", "issue 4 §7", "With another owner's key, a sandbox is 404 at every path of the control plane and closed at the ingress."),
+    ("sandboxes.walled", "issue 4 §7", "From inside, neither the control plane, nor another sandbox's guest, nor the host's files are reached."),
+    ("sandboxes.links", "issue 4 §7", "Links of a user lead the guest, which is root, to nothing that the user may not read or write."),
+    ("sandboxes.signatures", "issue 4 §7", "Signed addresses that are forged, of another path or user, or out of date are refused."),
+    ("sandboxes.large-upload", "issue 4 §8", "2 GB go up through the ingress in constant memory."),
 ]  # fmt: skip
