@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar, cast
 
 import typer
 
-from sandyard.commands import serving
+from sandyard.commands import reading, serving
 from sandyard.commands.accounting import audit_app, quota_app, usage
 from sandyard.commands.prefab import app as prefab_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
 
     from sandyard.config import Settings
     from sandyard.services.data_dir import DataDir, ServerInfo
@@ -108,10 +108,9 @@ def serve(
 ) -> None:
     """Run the platform until SIGTERM or Ctrl-C."""
     from sandyard.config import GatewaySettings, Settings
-    from sandyard.domain.specs import EgressPolicy, Limits
-    from sandyard.services import package_index
 
-    index = package_index.configured(os.environ)
+    gw = GatewaySettings(call_timeout=call_timeout, stream_idle=stream_idle, idle=prefab_idle, parallel=parallel_calls, heartbeat=heartbeat)
+    index = reading.index()
     options = serving.GatewayOptions(
         allow=allow_address,
         proxies=trusted_proxy,
@@ -120,8 +119,8 @@ def serve(
         jwks=jwt_jwks,
         cache=jwt_cache,
         failures=auth_failures,
-        stored=_bytes(storage),
-        largest=_bytes(largest_file),
+        stored=reading.size_of(storage),
+        largest=reading.size_of(largest_file),
         public_url=public_url,
         secrets_command=secrets_command,
     )
@@ -130,26 +129,22 @@ def serve(
         host=host,
         api_port=api_port,
         ingress_port=ingress_port,
-        domain=_domain(domain),
-        tls="self" if tls == "self" else _file(tls),
+        domain=reading.domain(domain),
+        tls="self" if tls == "self" else reading.file(tls),
         tls_port=tls_port,
         backend=backend.value,
         isolation=isolation.value,
-        egress=EgressPolicy(public=egress is EgressName.PUBLIC, allow=_entries(egress_allow), deny=_entries(egress_deny)),
-        limits=Limits(memory_bytes=_bytes(memory), cpus=cpus, processes=processes, disk_bytes=_bytes(disk)),
+        egress=reading.policy(egress_allow, egress_deny, public=egress is EgressName.PUBLIC),
+        limits=reading.limits(memory, cpus, processes, disk),
         max_sandboxes=max_sandboxes,
         build_timeout=build_timeout,
         drain_timeout=drain_timeout,
         index_url=index.url,
         registries=tuple(registry or ()),
         index_hosts=index.hosts,
-        ca_bundle=_ca_bundle(os.environ),
+        ca_bundle=reading.ca_bundle(os.environ),
         blobs=blobs,
-        gateway=options.apply(
-            GatewaySettings(
-                call_timeout=call_timeout, stream_idle=stream_idle, idle=prefab_idle, parallel=parallel_calls, heartbeat=heartbeat
-            )
-        ),
+        gateway=options.apply(gw),
     )
     _serve(settings)
 
@@ -333,56 +328,6 @@ class _Lossy:
 
     def flush(self) -> None:
         """Nothing is held back."""
-
-
-def _entries(values: list[str] | None) -> tuple[str, ...]:
-    from sandyard.egress.policy import read_entry
-
-    for value in values or ():
-        try:
-            read_entry(value)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-    return tuple(values or ())
-
-
-def _bytes(text: str) -> int:
-    """Read a size such as 512Mi, as manifests write it."""
-    from pydantic import ValidationError
-
-    from sandkit.wire.manifest import RuntimeSpec
-
-    try:
-        size = RuntimeSpec(timeout=None, memory_limit=text).memory_bytes
-    except ValidationError:
-        size = None
-    if size is None:
-        raise typer.BadParameter(f"{text!r} is not a size such as 512Mi or 2Gi")
-    return size
-
-
-def _domain(text: str) -> str:
-    """Read a name of two labels or more: clients accept no wildcard for less."""
-    import re
-
-    if not re.fullmatch(r"(?=.{3,200}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+", text.lower()):
-        raise typer.BadParameter(f"{text!r} is not a domain such as sandbox.local")
-    return text.lower()
-
-
-def _file(text: str | None) -> Path | None:
-    if text is None:
-        return None
-    path = Path(text).expanduser().absolute()
-    if not path.is_file():
-        raise typer.BadParameter(f"--tls takes 'self' or a file of a certificate chain with its key; there is no {path}")
-    return path
-
-
-def _ca_bundle(environ: Mapping[str, str]) -> Path | None:
-    """Return the host's certificate bundle where sandboxes see it too: below /etc/ssl."""
-    bundle = Path(environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
-    return bundle if bundle.is_relative_to("/etc/ssl") and bundle.exists() else None
 
 
 def _fail(message: str) -> NoReturn:
