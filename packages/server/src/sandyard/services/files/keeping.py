@@ -40,7 +40,7 @@ DEFAULT_TTL = 86_400
 LONGEST_TTL = 30 * 86_400
 MOST_LISTED = 1000
 _SWEPT = 500
-_BELOW = "files/"
+_BELOW = "kept/"
 _URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+)")
 _MEDIA = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,100}/[A-Za-z0-9!#$&^_.+-]{1,100}(?:; ?[A-Za-z0-9_-]{1,40}=[\x21\x23-\x7e]{1,100}){0,4}")
 _log = structlog.get_logger("sandyard.files")
