@@ -12,7 +12,7 @@ from sandkit.wire.errors import ApiError
 from sandyard.domain.templates import Build, BuildKind, BuildState, Recipe, Step
 from sandyard.services.builtins import Builtins
 from sandyard.services.deployments import PENDING
-from sandyard.services.shipped import Builtin
+from sandyard.services.shipped import BUILTINS, Builtin
 from sandyard.services.wakes import Wakes
 from sandyard.store.sqlite import SqliteStore
 
@@ -124,3 +124,11 @@ async def _refused(rig: Rig) -> ApiError:
     with pytest.raises(ApiError) as caught:
         await rig.ask(rig.builtins)
     return caught.value
+
+
+@pytest.mark.promise("interpreter.template")
+def test_another_program_of_the_code_interpreter_is_copied_by_another_step() -> None:
+    shipped = BUILTINS["code-interpreter-v1"]()
+    (copy,) = (step for step in shipped.recipe.steps if step.type == "COPY")
+    assert (shipped.files[copy.files_hash] / "__main__.py").is_file()
+    assert len(copy.files_hash) > 64, "the cache of builds goes by steps, so that the step has to tell what is copied"

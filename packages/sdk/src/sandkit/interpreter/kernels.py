@@ -27,7 +27,8 @@ _LAST_WORDS_SECONDS = 0.1
 """How long what a kernel printed before it ended may still be on its way."""
 _DEAF_SECONDS = 0.1
 """How long the first message of a kernel that answers may take, before it is asked again: it was sent before we were heard."""
-_MARK_SECONDS = 2.0
+_MARK_SECONDS = 5.0
+"""How long nothing may come before a mark is given up."""
 _RECEIVE = 16
 """How many messages may wait here; more of them wait in the kernel, which is held back then."""
 _RECONNECT_MS = 5
@@ -46,19 +47,27 @@ class _Execution:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     mark: str = ""
     marked: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    taking: bool = False
 
     async def hear(self, kind: str, content: Mapping[str, Any]) -> None:
         """Take what the kernel publishes about it."""
-        if kind == "status":
-            if content["execution_state"] == "idle":
-                self.idle.set()
-            return
         told = item(kind, content)
-        if self.mark and kind == "stream" and told is not None and self.mark in told["text"]:
+        marked = told is not None and self._is_marked(told)
+        if told is not None and marked:
             told = {**told, "text": told["text"].replace(f"{self.mark}\n", "")}
-            self.marked.set()
         if told is not None and not (self.mark and _is_of_mark(told)):
+            self.taking = True
             await self.take(told)
+            self.taking = False
+        self.news.set()
+        if kind == "status" and content["execution_state"] == "idle":
+            self.idle.set()
+        if marked:
+            self.marked.set()
+
+    def _is_marked(self, told: Mapping[str, Any]) -> bool:
+        return bool(self.mark) and told["type"] == "stdout" and self.mark in told["text"]
 
 
 def new_context() -> zmq.asyncio.Context:
@@ -188,9 +197,14 @@ class Kernel:
         """Wait for what was printed, but is not told yet: for a mark that is printed after it."""
         execution.mark = uuid.uuid4().hex
         execution.ids.add(self._client.execute(mark(execution.mark), silent=True, store_history=False, allow_stdin=False))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_MARK_SECONDS):
-                await self._or_end(execution.marked)
+        while not execution.marked.is_set():
+            execution.news.clear()
+            try:
+                async with asyncio.timeout(_MARK_SECONDS):
+                    await self._or_end(execution.news)
+            except TimeoutError:
+                if not execution.taking:
+                    return  # it has nothing more to tell
 
     async def _or_end(self, event: asyncio.Event) -> None:
         """Wait for something that only a living kernel does."""
@@ -205,15 +219,13 @@ class Kernel:
 
     async def _hear(self) -> None:
         """Read what the kernel publishes, always: one that nobody listens to would stand still at some time."""
-        try:
-            while True:
+        while True:
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # what is no Jupyter message is nothing
                 message: dict[str, Any] = await self._client.get_iopub_msg(timeout=None)
                 self._heard.set()
                 execution = self._execution
                 if execution is not None and message["parent_header"].get("msg_id") in execution.ids:
                     await execution.hear(message["msg_type"], message["content"])
-        except (ValueError, KeyError, TypeError):
-            self.kill(f"the {self._language.name} kernel was ended, since it sent what is no Jupyter message")
 
     async def _collect_answers(self) -> None:
         while True:

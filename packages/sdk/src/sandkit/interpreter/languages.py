@@ -61,7 +61,13 @@ def _script_statement(name: str, value: str | None) -> str:
 _INSIDE = (sys.executable, "-P", "-m", "sandkit.interpreter.inside")
 _CONNECTION = ("-f", "{connection_file}")
 PYTHON = Language(name="python", command=(*_INSIDE, "python", *_CONNECTION), statement=_python_statement, warm="1 + 1")
-_BASH = Language(name="bash", command=(*_INSIDE, "bash", *_CONNECTION), statement=_bash_statement, stubborn_seconds=5.0)
+_BASH = Language(
+    name="bash",
+    command=(*_INSIDE, "bash", *_CONNECTION),
+    statement=_bash_statement,
+    stubborn_seconds=5.0,
+    env={"HISTFILE": "/dev/null"},
+)
 
 
 def _deno(name: str) -> Language:

@@ -70,7 +70,9 @@ def _result(data: Mapping[str, Any], *, main: bool) -> Mapping[str, Any]:
     return result | ({"extra": extra} if extra else {})
 
 
-def _unquoted(text: str) -> str:
+def _unquoted(text: Any) -> str:
     """Return a string's own text, which is what E2B's clients show of it, in place of its representation."""
+    if not isinstance(text, str):
+        return str(text)
     quoted = len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]
     return text[1:-1] if quoted else text

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import zmq
@@ -30,10 +31,14 @@ class KernelApp(IPKernelApp):
         for option in _OPTIONS:
             del context.sockopts[option]
 
+    def log_connection_info(self) -> None:
+        """Print nothing for people at a terminal: there are none."""
+
 
 def configuration() -> Config:
     """Return ipykernel's and IPython's settings: text without colours, nothing of the code on disk."""
     config = Config()
+    config.IPKernelApp.log_level = logging.ERROR  # no warning that loopback is not encrypted
     config.IPKernelApp.outstream_class = "sandkit.interpreter.inside.streams.Stream"
     config.IPKernelApp.extensions = ["sandkit.interpreter.inside.formats"]
     config.InteractiveShell.colors = "nocolor"

@@ -47,11 +47,14 @@ class ChartFormatter(BaseFormatter):
     _return_type = (dict, str)
 
     def __call__(self, obj: Any) -> Any:
-        """Return its data; None of anything else that says nothing."""
+        """Return its data; None of anything else that says nothing, and of a figure that e2b-charts cannot read."""
         figures = sys.modules.get("matplotlib.figure")
         if figures is None or not isinstance(obj, figures.Figure):
             return super().__call__(obj)
-        return plain(cast("Any", importlib.import_module("e2b_charts")).chart_figure_to_dict(obj)) or None
+        try:
+            return plain(cast("Any", importlib.import_module("e2b_charts")).chart_figure_to_dict(obj)) or None
+        except Exception:  # noqa: BLE001 (it guesses at lines and patches, and raises whatever it stumbles on; the picture is shown all the same)
+            return None
 
 
 class ListsFormatter(JSONFormatter):

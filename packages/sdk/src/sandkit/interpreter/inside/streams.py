@@ -51,7 +51,7 @@ class Stream(OutStream):
         return len(string)
 
     def _schedule_flush(self) -> None:
-        if not self._flush_pending:
+        if not self._flush_pending and self.pub_thread is not None:
             self._flush_pending = True
             self.pub_thread.schedule(lambda: self._io_loop.call_later(self.flush_interval, self._flush_lines))
 
