@@ -21,6 +21,7 @@ from examples.demo.host import BIN, HostError, ModelServer, Platform, run, tail
 from examples.demo.story import Story, StoryBrokenError
 from rich.console import Console
 
+from gateway_sdk import GatewayError
 from ppio_sandbox.agent_runtime.client import AgentClientError, AgentRuntimeClient, ClientConfig
 
 NEXT = """What to try next
@@ -56,7 +57,7 @@ async def main() -> int:
     try:
         await tell(story, cast, keep=chosen.keep)
         kept = chosen.keep
-    except (StoryBrokenError, AgentClientError, HostError) as error:
+    except (StoryBrokenError, AgentClientError, GatewayError, HostError) as error:
         report(story.console, cast.platform, error)
         return 2 if isinstance(error, HostError) else 1
     finally:

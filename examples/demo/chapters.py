@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from examples.demo import traces
 from examples.demo.host import BIN, run
+from examples.demo.prefabs import prefabs
 
 from ppio_sandbox.agent_runtime.client import AgentClientError, InvocationRequest, SandboxConfig
 
@@ -199,5 +200,5 @@ async def text(stream_: AsyncIterator[str]) -> str:
     return "".join([chunk async for chunk in stream_])
 
 
-CHAPTERS = (deploy, ask, stream, remember, apart, pause, crash, survive)
+CHAPTERS = (deploy, ask, stream, remember, apart, pause, crash, prefabs, survive)
 """In their order; `close` comes last, unless the platform is kept."""

@@ -26,15 +26,16 @@ class HostError(Exception):
     """Something on this machine did not do what it was started for; the message holds its last lines."""
 
 
-async def run(*command: str, env: dict[str, str]) -> str:
-    """Run a program to its end and return what it printed on standard output.
+async def run(*command: str, env: dict[str, str], told: str | None = None) -> str:
+    """Run a program to its end and return what it printed on standard output; it reads what it is `told` from standard input.
 
     Raises:
         HostError: it failed, or took too long.
     """
-    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, env=env, stdin=None if told is None else pipe, stdout=pipe, stderr=pipe)
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), RUN_TIMEOUT)
+        output, errors = await asyncio.wait_for(process.communicate(None if told is None else told.encode()), RUN_TIMEOUT)
     except TimeoutError:
         process.kill()
         await process.wait()

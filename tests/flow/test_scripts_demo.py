@@ -23,8 +23,9 @@ CHAPTERS = [
     "6. Two sessions side by side",
     "7. Pause, resume, nothing forgotten",
     "8. An agent that crashes",
-    "9. kill -9 of the server",
-    "10. Close, stop, nothing left",
+    "9. Prefabs: functions behind a gateway",
+    "10. kill -9 of the server",
+    "11. Close, stop, nothing left",
 ]
 
 
