@@ -18,7 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import httpx
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from harness import free_port, served
 
 from gateway_sdk import GatewayClient
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 BIN = Path(sys.executable).parent
-ROUNDS, CALLS, SLOW_CALLS = 5, 300, 20
+ROUNDS, SLOW_ROUNDS, CALLS, SLOW_CALLS = 5, 3, 300, 20
 MEBI = 2**20
 RESULT = {
     "job_id": "j",
@@ -58,9 +61,12 @@ asyncio.run(main())
 
 def main() -> None:
     """Measure and print."""
+    mebi = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
     calls()
     with platform() as (url, key):
-        files(url, key, int(sys.argv[1]) if len(sys.argv) > 1 else 1024)
+        files(url, key, mebi)
+    with seaweed() as (endpoint, bucket), platform("--blobs", f"s3://{bucket}?endpoint={endpoint}") as (url, key):
+        beside_seaweed(url, key, endpoint, bucket, mebi)
 
 
 def calls() -> None:
@@ -104,10 +110,7 @@ def files(url: str, key: str, mebi: int) -> None:
     with tempfile.TemporaryDirectory() as scratch, GatewayClient(base_url=url, api_key=key) as client:
         small, large = Path(scratch, "small"), Path(scratch, "large")
         small.write_bytes(os.urandom(MEBI))
-        block = os.urandom(MEBI)
-        with large.open("wb") as file:
-            for _ in range(mebi):
-                file.write(block)
+        write_large(large, mebi)
         client.download_file(client.upload_input_file(small), Path(scratch, "back"))  # everything is imported and warm
         before = peak()
         started = time.perf_counter()
@@ -120,16 +123,114 @@ def files(url: str, key: str, mebi: int) -> None:
         print(f"| upload_input_file | {mebi / up:,.0f} | |\n| download_file | {mebi / down:,.0f} | {grown:.1f} MiB (both) |")
 
 
+def beside_seaweed(url: str, key: str, endpoint: str, bucket: str, mebi: int) -> None:
+    """The gateway over a bucket, and that bucket's own signed addresses, in turn."""
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version="s3v4"))
+    with tempfile.TemporaryDirectory() as scratch, GatewayClient(base_url=url, api_key=key) as client, httpx.Client(timeout=300) as direct:
+        large, back = Path(scratch, "large"), Path(scratch, "back")
+        write_large(large, mebi)
+        times: dict[str, list[float]] = {"up": [], "own up": [], "down": [], "own down": []}
+        for turn in range(SLOW_ROUNDS):
+            name = {"Bucket": bucket, "Key": f"own/{turn}"}
+            put, get = (s3.generate_presigned_url(verb, Params=name, ExpiresIn=600) for verb in ("put_object", "get_object"))
+            stored: list[str] = []
+            times["up"].append(seconds(lambda: stored.append(client.upload_input_file(large))))  # noqa: B023 (called at once)
+            times["own up"].append(seconds(lambda: send(direct, put, large)))  # noqa: B023
+            times["down"].append(seconds(lambda: client.download_file(stored[0], back)))  # noqa: B023
+            times["own down"].append(seconds(lambda: receive(direct, get, back)))  # noqa: B023
+    print(f"\n| {mebi} MiB | through the gateway, MiB/s | SeaweedFS itself | ratio |\n|---|---|---|---|")
+    for what in ("up", "down"):
+        ours, own = (mebi / statistics.median(times[name]) for name in (what, f"own {what}"))
+        print(f"| {what} | {ours:,.0f} | {own:,.0f} | {ours / own:.2f} |")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def send(client: httpx.Client, url: str, file: Path) -> None:
+    with file.open("rb") as content:
+        client.put(
+            url, content=iter(lambda: content.read(MEBI), b""), headers={"content-length": str(file.stat().st_size)}
+        ).raise_for_status()
+
+
+def receive(client: httpx.Client, url: str, file: Path) -> None:
+    with client.stream("GET", url) as reply, file.open("wb") as target:
+        reply.raise_for_status()
+        for block in reply.iter_bytes(MEBI):
+            target.write(block)
+
+
+def write_large(path: Path, mebi: int) -> None:
+    block = os.urandom(MEBI)
+    with path.open("wb") as file:
+        for _ in range(mebi):
+            file.write(block)
+
+
+@contextmanager
+def seaweed() -> Generator[tuple[str, str]]:
+    """Run a SeaweedFS with one bucket; give its address and the bucket. Its credentials are put into the environment."""
+    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "benchbench"}
+    identity = {
+        "name": "bench",
+        "credentials": [{"accessKey": "bench", "secretKey": "benchbench"}],
+        "actions": ["Admin", "Read", "Write", "List"],
+    }
+    with tempfile.TemporaryDirectory() as home:
+        config = Path(home, "s3.json")
+        config.write_text(json.dumps({"identities": [identity]}))
+        port = free_port()
+        ports = [f"-{name}.port={free_port()}" for name in ("master", "volume", "filer")]
+        grpc = [f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")]
+        command = [
+            str(BIN / "weed"),
+            "server",
+            f"-dir={home}",
+            "-ip=127.0.0.1",
+            "-s3",
+            f"-s3.port={port}",
+            f"-s3.config={config}",
+            *ports,
+            *grpc,
+        ]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                endpoint = f"http://127.0.0.1:{port}"
+                make_bucket(endpoint, "bench")
+                yield endpoint, "bench"
+            finally:
+                process.terminate()
+
+
+def make_bucket(endpoint: str, name: str) -> None:
+    """Make it as soon as the server takes it."""
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    for _ in range(120):
+        try:
+            s3.create_bucket(Bucket=name)
+            s3.put_object(Bucket=name, Key="warm", Body=b"x")
+        except (BotoCoreError, ClientError):
+            time.sleep(0.5)
+        else:
+            return
+    raise TimeoutError("SeaweedFS did not start")
+
+
 def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextmanager
-def platform() -> Generator[tuple[str, str]]:
+def platform(*options: str) -> Generator[tuple[str, str]]:
     """Run a platform on a directory of its own; give its address and key."""
     with tempfile.TemporaryDirectory() as home:
         data = Path(home) / "data"
         command = [str(BIN / "sandyard"), "serve", "--data-dir", str(data), "--api-port", "0", "--ingress-port", "0", "--backend", "memory"]
+        command += options
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout is not None
             process.stdout.readline()
