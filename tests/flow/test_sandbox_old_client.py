@@ -44,4 +44,4 @@ async def test_the_client_of_the_first_paths(process_platform: Platform, tmp_pat
         pytest.skip(f"the package index is not reached from here: {said.strip()[-300:]}")
     assert code == 0, said
     told = environment | process_platform.env | {"NO_PROXY": "127.0.0.1,localhost"}
-    assert await run(python, str(WALK), env=told, seconds=120) == (0, "walked\n")
+    assert await run(python, "-P", str(WALK), env=told, seconds=120) == (0, "walked\n")
