@@ -125,7 +125,7 @@ def files(url: str, key: str, mebi: int) -> None:
 
 def beside_seaweed(url: str, key: str, endpoint: str, bucket: str, mebi: int) -> None:
     """The gateway over a bucket, and that bucket's own signed addresses, in turn."""
-    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version="s3v4"))
+    s3 = s3_client(endpoint)
     with tempfile.TemporaryDirectory() as scratch, GatewayClient(base_url=url, api_key=key) as client, httpx.Client(timeout=300) as direct:
         large, back = Path(scratch, "large"), Path(scratch, "back")
         write_large(large, mebi)
@@ -206,9 +206,14 @@ def seaweed() -> Generator[tuple[str, str]]:
                 process.terminate()
 
 
+def s3_client(endpoint: str) -> Any:
+    maker: Any = boto3  # its clients are made at run time and have no types
+    return maker.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version="s3v4"))
+
+
 def make_bucket(endpoint: str, name: str) -> None:
     """Make it as soon as the server takes it."""
-    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    s3 = s3_client(endpoint)
     for _ in range(120):
         try:
             s3.create_bucket(Bucket=name)

@@ -69,12 +69,14 @@ async def _secret(stage: Stage, client: AsyncGatewayClient) -> None:
             await _sandyard(stage, "prefab", "secrets", "set", "llm-client", name, told=stage.model[name])
     stage.story.console.print("   ", end="")
     words: list[str] = []
+    last = ""
     async for event in client.run("llm-client", "1.0.0", "chat", question, stream=True):
-        if event.type == "content":
+        last = event.type
+        if last == "content":
             words.append(event.data)
             stage.story.token(event.data)
     stage.story.console.print()
-    stage.story.check(len(words) > 1 and event.type == "done", f"With it, the answer streamed in {len(words)} pieces")
+    stage.story.check(len(words) > 1 and last == "done", f"With it, the answer streamed in {len(words)} pieces")
 
 
 async def _file(stage: Stage, client: AsyncGatewayClient) -> None:
