@@ -76,6 +76,8 @@ async def test_results_in_every_format(shared_interpreter: Interpreter) -> None:
     assert svg.svg.startswith("<svg")
     assert (raw.jpeg, raw.pdf, raw.extra) == ("anBlZw==", "cGRm", {"application/x-own": "own"})
     assert (main.is_main_result, main.json, main.text) == (True, [1, {"two": 2}], "[1, {'two': 2}]")
+    odd = (await shared_interpreter.sandbox.run_code("display({'text/plain': 5, 'image/png': None}, raw=True); print('on')")).logs
+    assert odd.stdout == ["on\n"]
     frame = (await shared_interpreter.sandbox.run_code(FRAME)).results[0]
     assert frame.data == {"when": ["2026-01-01T00:00:00"], "n": [1]}
     assert frame.html is not None
@@ -196,6 +198,8 @@ async def test_other_languages(shared_interpreter: Interpreter) -> None:
     script = await sandbox.run_code("console.log('one'); console.error('two'); let kept = 41; kept + 1", language="javascript")
     assert (script.logs.stdout, script.logs.stderr, script.text) == (["one\n"], ["two\n"], "42")
     assert (await sandbox.run_code("await Promise.resolve(kept)", language="JS")).text == "41"
+    counted = await sandbox.run_code("for (let number = 0; number < 3000; number++) console.log(number)", language="js")
+    assert "".join(counted.logs.stdout).split() == [str(number) for number in range(3000)]
     typed = await sandbox.run_code("const message: string = 'typed'; console.log(message)", language="ts")
     assert typed.logs.stdout == ["typed\n"]
     failed = (await sandbox.run_code("throw new TypeError('no')", language="js")).error
@@ -222,7 +226,9 @@ async def test_what_does_not_let_itself_be_interrupted_is_ended_where_it_has_to_
     sandbox = shared_interpreter.sandbox
     with pytest.raises(e2b.TimeoutException):
         await sandbox.run_code("await new Promise((done) => setTimeout(done, 1000000))", language="ts", timeout=3)
-    assert (await sandbox.run_code("console.log('new')", language="ts", timeout=60)).logs.stdout == ["new\n"]
+    again = await sandbox.run_code("console.log('new')", language="ts", timeout=60)
+    assert again.logs.stdout == ["new\n"]
+    assert "did not let itself be interrupted" in "".join(again.logs.stderr)
 
 
 @pytest.mark.promise("interpreter.death")

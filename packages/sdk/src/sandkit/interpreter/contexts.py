@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ class Context:
             except KernelEnded as end:
                 await run.take(error(_ENDED, f"{_sentence(end)} Its variables are lost; the next execution has a new kernel."))
                 await self._discard()
+                self._lost = str(end) if run.abandoned.is_set() else ""  # nobody was told
                 env = {}
             await run.take(END)
             await self._tidy(env)
@@ -145,7 +147,7 @@ class Context:
     async def _tell_lost(self, run: Run) -> None:
         if self._lost:
             text = f"{_sentence(self._lost)} This is a new one, without its variables.\n"
-            await run.take({"type": "stderr", "text": text, "timestamp": 0})
+            await run.take({"type": "stderr", "text": text, "timestamp": time.time_ns()})
             self._lost = ""
 
     def _kill(self, why: str) -> None:

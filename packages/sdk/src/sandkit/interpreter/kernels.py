@@ -118,9 +118,11 @@ class Kernel:
     def reason(self) -> str:
         """How it ended."""
         code = self._process.returncode
-        how = (
-            f"was ended by signal {-code} ({signal.strsignal(-code)})" if code is not None and code < 0 else f"ended with exit code {code}"
-        )
+        how = f"ended with exit code {code}"
+        if code is not None and code < 0:
+            how = f"was ended by signal {-code} ({signal.strsignal(-code)})"
+        if code == -signal.SIGKILL:
+            how += ", probably since the sandbox's memory ran out"
         return self._why or f"the {self._language.name} kernel {how}"
 
     async def execute(self, code: str, take: Callable[[Mapping[str, Any]], Awaitable[None]], *, own: bool = False) -> None:
@@ -237,11 +239,12 @@ class Kernel:
         """Note the end of the process."""
         if self._pidfd < 0:
             return
+        if self._process.returncode is None:
+            self._signal_group(signal.SIGKILL)  # what it had started; its id is its own until somebody has asked how it ended
         self._process.poll()
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
-        self._signal_group(signal.SIGKILL)  # what it had started
         self._ended.set()
 
     def _signal(self, number: signal.Signals) -> None:
