@@ -106,9 +106,9 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, *options: str, **environment: str) -> AsyncGenerator[Served]:
+async def served(directory: Path, *options: str, program: str | Path = BIN / "agentscope", **environment: str) -> AsyncGenerator[Served]:
     """Run `agentscope run` in the directory for the length of the block."""
-    command = [str(BIN / "agentscope"), "run", str(directory), "--port", "0", *options]
+    command = [str(program), "run", str(directory), "--port", "0", *options]
     env = {"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONWARNINGS": "ignore", **environment}
     async with await anyio.open_process(command, env=env, cwd=directory, stdin=subprocess.DEVNULL) as process:
         app = Served(process, "", directory)

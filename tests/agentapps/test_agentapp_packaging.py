@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import anyio
 import pytest
+
+from agentapps.serving import message, served
+
+if TYPE_CHECKING:
+    from agentapps.models import ModelServer
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "packages" / "agentscope"
@@ -47,10 +55,27 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return python
 
 
+async def walked(program: Path, models: ModelServer, directory: Path) -> None:
+    """Go in by the front door: init, check, run, curl."""
+    told = {"OPENAI_API_KEY": "your-api-key", "OPENAI_BASE_URL": models.openai, "HOME": str(directory), "PATH": os.environ["PATH"]}
+    for arguments in (["init", "app"], ["check", "app"]):
+        done = await anyio.run_process([program, *arguments], cwd=directory, env=told, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    async with served(directory / "app", program=program, **told) as app:
+        asked = ["curl", "-sS", f"{app.url}/invoke", "-H", "Content-Type: application/json", "-d", json.dumps(message("Hello"))]
+        answer = (await anyio.run_process(asked)).stdout.decode()
+    assert '"content":"Hello"' in answer
+    assert '"done":true' in answer
+
+
 @pytest.mark.slow
+@pytest.mark.anyio
 @pytest.mark.timeout(600)
-@pytest.mark.promise("agentapp.imports", "agentapp.without-agentscope")
-def test_the_import_works_in_each_way_of_installing_and_says_what_is_missing(installed: Path) -> None:
+@pytest.mark.promise("agentapp.imports", "agentapp.without-agentscope", "agentapp.cli")
+async def test_an_app_runs_in_each_way_of_installing_which_says_what_is_missing(
+    installed: Path, models: ModelServer, tmp_path: Path
+) -> None:
+    await walked(installed.with_name("agentscope"), models, tmp_path)
     out = call(installed, "-c", IMPORTS).stdout
     assert out.split()[0].endswith("agentscope/runtime/__init__.py")
     assert call(installed.with_name("agentscope"), "--help").returncode == 0

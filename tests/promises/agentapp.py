@@ -88,6 +88,7 @@ PROMISES = [
     ),
     ("agentapp.forks", "issue 6 §4", "A fork of an app's sandbox goes on with what the session has said."),
     ("agentapp.config", "issue 6 §5", "Every key of agentapp.yaml is obeyed; `${VAR}` must be set, `${VAR:-default}` may be."),
+    ("agentapp.tracing", "issue 6 §5", "Agents' steps are traced to `tracing.endpoint`, without any key."),
     ("agentapp.config-mistakes", "issue 6 §5", "Each mistake is told with line, column and what was meant."),
     ("agentapp.cli", "issue 6 §5", "`agentscope run`, `check` and `init` do what they say, also as `python -m agentapp`."),
     ("agentapp.cli-light", "reference/agentscope.md", "No command but `run` loads AgentScope."),

@@ -5,6 +5,7 @@ AppError                    has a `code` for programs, an HTTP `status`, and som
 ├── NotInitializedError     `runtime` was asked before it was started
 ├── RequestError            what the caller sent
 ├── OverloadedError         every instance of the app is in use
+├── ModelError              a model's server answered with what is no answer
 ├── ToolError               an MCP server refused, failed or went away; the model is told
 └── SessionError
     ├── SessionNotFound     a ValueError, as the name says
@@ -52,6 +53,13 @@ class OverloadedError(AppError):
     code = "OVERLOADED"
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = 1.0
+
+
+class ModelError(AppError):
+    """A model's server answered with what is no answer of a model."""
+
+    code = "MODEL_ERROR"
+    status = HTTPStatus.BAD_GATEWAY
 
 
 class ToolError(AppError):

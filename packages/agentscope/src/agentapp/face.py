@@ -11,6 +11,7 @@ from agentapp.app import AgentApp, SessionContext
 from agentapp.errors import (
     AppError,
     ConfigError,
+    ModelError,
     NotInitializedError,
     SessionBusy,
     SessionConflict,
@@ -26,6 +27,7 @@ __all__ = [
     "AgentApp",
     "AppError",
     "ConfigError",
+    "ModelError",
     "NotInitializedError",
     "Runtime",
     "SessionBusy",

@@ -16,7 +16,7 @@ from agentscope import model as models
 from agentscope.message import Msg
 from agentscope.model import ChatModelBase, ChatResponse
 
-from agentapp.errors import ConfigError
+from agentapp.errors import ConfigError, ModelError
 from agentapp.serving.growth import Growth
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ class RuntimeModel(ChatModelBase):
     async def __call__(self, messages: Any, *args: Any, **options: Any) -> Any:
         """Ask. Dicts are AgentScope's own way: an answer, or a generator of them where `stream` is set. `Msg`s get a whole `Answer`."""
         if not _are_messages(messages):
-            return await self.inner(messages, *args, **options)
+            return await _asked(self.inner, messages, *args, **options)
         told = await self._prompt(messages)
-        found: Any = await self._with_stream(False)(told, *args, **options)
+        found: Any = await _asked(self._with_stream(False), told, *args, **options)
         return Answer(found.content, found.id, found.created_at, found.type, found.usage, found.metadata)
 
     async def chunks(self, messages: Any, **options: Any) -> AsyncGenerator[Chunk]:
         """Ask with `Msg`s or dicts and yield what is new as it comes."""
-        found: Any = await self._with_stream(True)(await self._prompt(messages), **options)
+        found: Any = await _asked(self._with_stream(True), await self._prompt(messages), **options)
         growth = Growth()
         if not isinstance(found, AsyncGenerator):
             yield _chunk(growth, found)
@@ -139,6 +139,18 @@ class RuntimeModel(ChatModelBase):
         inner = copy.copy(self.inner)
         inner.stream = value
         return inner
+
+
+async def _asked(model: ChatModelBase, *args: Any, **options: Any) -> Any:
+    """Ask AgentScope's model.
+
+    Raises:
+        ModelError: its library trips over what the server answered: a page of a proxy, say, where `base_url` is wrong.
+    """
+    try:
+        return await model(*args, **options)
+    except (AttributeError, IndexError, KeyError) as error:
+        raise ModelError(f"the model's server answered with what is no answer of a model; is its base_url right? ({error})") from error
 
 
 def _chunk(growth: Growth, response: ChatResponse) -> Chunk:
