@@ -43,15 +43,15 @@ def document(found: Published) -> dict[str, Any]:
 
 
 def _operation(function: Function) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": _answer(function)}}
-    if function.streaming:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+    events = {"schema": {"description": "Events, each one line of JSON with type and data; the last is done or error"}}
+    content = {"application/json": {"schema": _answer(function)}, "text/event-stream": events}
     return {
         "operationId": function.name,
         "description": function.description,
         "requestBody": {"required": True, "content": {"application/json": {"schema": inputs_schema(function)}}},
         "responses": {
             "200": {"description": "How the call ended", "content": content},
+            "202": {"description": "With Prefer: respond-async: the job", "content": {"application/json": {"schema": {"type": "object"}}}},
             "default": {
                 "description": "The call was refused before it ran",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
