@@ -1,5 +1,7 @@
 """What nobody gets through the public doors: others' sandboxes, the platform from inside, files by links, forged addresses."""
 
+# pyright: reportUnknownMemberType=false (types of the client)
+
 from __future__ import annotations
 
 import base64

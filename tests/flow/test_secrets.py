@@ -89,6 +89,26 @@ async def test_values_reach_bound_sandboxes_and_nothing_else(process_platform: P
     _nowhere(process_platform, value, plain)
 
 
+@pytest.mark.promise("secrets.rotated")
+@pytest.mark.slow
+async def test_what_is_sealed_survives_the_old_master_key(process_platform: Platform) -> None:
+    name = a_name()
+    await process_platform.api.post("/secrets", json={"name": name, "value": "kept"}, headers=PPIO)
+    box = await process_platform.create("base", secrets={"TOKEN": name})
+    at = f"/sandboxes/{box['sandboxID']}"
+    assert (await process_platform.api.post(f"{at}/pause", json={"memory": False})).status_code == 204
+    code, out, said = await run("prefab", "secrets", "rotate", "--data-dir", str(process_platform.data_dir))
+    assert (code, "secret(s) lie under the newest master key" in out) == (0, True), said
+    keys = process_platform.data_dir / "secrets" / "master_keys"
+    keys.write_text(keys.read_text().splitlines()[-1] + "\n")
+    again = await process_platform.api.post(f"/v2{at}/connect", json={"timeout": 60})
+    assert (await process_platform.call(again.json(), "/envs", port=49983)).json()["TOKEN"] == "kept"
+    fresh = await process_platform.create("base", secrets={"TOKEN": name})
+    assert (await process_platform.call(fresh, "/envs", port=49983)).json()["TOKEN"] == "kept"
+    for sandbox in (box, fresh):
+        await process_platform.api.delete(f"/sandboxes/{sandbox['sandboxID']}")
+
+
 def _nowhere(platform: Platform, *values: str) -> None:
     """Neither in a file of the data directory, nor in the log, nor in the arguments of a process."""
     files = [path for path in platform.data_dir.rglob("*") if path.is_file() and not path.is_symlink()]

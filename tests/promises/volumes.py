@@ -11,6 +11,7 @@ PROMISES = [
     ("secrets.shapes", "sandbox-protocol §1.3", "Secrets are kept and described in both vendors' shapes, by the header `publisher`."),
     ("secrets.bound", "issue 4 §1", "A secret's value reaches exactly the sandboxes that it is bound to, as an environment variable."),
     ("secrets.sealed", "issue 4 §1", "Values of secrets and variables lie nowhere in the data directory as they are, and in no answer, log or argument."),
+    ("secrets.rotated", "issue 4 §1", "Secrets and variables of sandboxes move to a new master key with `secrets rotate`; the old one is not needed then."),
     ("sandboxes.old-client", "issue 4, proof", "The e2b client 2.50, which uses the first version of the paths, works."),
     ("sandboxes.strangers", "issue 4 §7", "With another owner's key, a sandbox is 404 at every path of the control plane and closed at the ingress."),
     ("sandboxes.walled", "issue 4 §7", "From inside, neither the control plane, nor another sandbox's guest, nor the host's files are reached."),

@@ -10,7 +10,9 @@ from sandyard.app.platform import SystemClock
 from sandyard.services.audit.chain import Chain
 from sandyard.services.data_dir import DATABASE
 from sandyard.services.envelopes import MASTER_FILE, Envelopes, KeyCommand, KeyFile
+from sandyard.services.sandbox_secrets import SandboxSecrets
 from sandyard.services.secrets.keeping import Secrets
+from sandyard.services.variables import Variables
 from sandyard.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ async def with_rows(data_dir: Path, work: Callable[[Offline], Coroutine[object, 
 
 
 async def renew_secrets(data_dir: Path, command: tuple[str, ...]) -> tuple[int, int]:
-    """Put every secret under the newest master key: of the command, or a new one in the file.
+    """Put every secret, of prefabs and of sandboxes, and the variables of sandboxes under the newest master key: of the command, or a
+    new one in the file.
 
     Return how many were changed, and how many do not open.
     """
@@ -48,4 +51,14 @@ async def renew_secrets(data_dir: Path, command: tuple[str, ...]) -> tuple[int, 
     if not command:
         await asyncio.to_thread(file.rotate)
     envelopes = Envelopes(KeyCommand(command) if command else file)
-    return await with_rows(data_dir, lambda offline: Secrets(offline.store.secrets, envelopes, SystemClock()).renew())
+
+    async def work(offline: Offline) -> tuple[int, int]:
+        store, clock = offline.store, SystemClock()
+        counts = [
+            await Secrets(store.secrets, envelopes, clock).renew(),
+            await SandboxSecrets(store.sandbox_secrets, envelopes, clock).renew(),
+            await Variables(envelopes).renew(store.sandboxes),
+        ]
+        return sum(changed for changed, _ in counts), sum(broken for _, broken in counts)
+
+    return await with_rows(data_dir, work)

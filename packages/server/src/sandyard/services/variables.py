@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sandkit.wire.errors import INTERNAL, ApiError
+from sandyard.domain.sandboxes import SandboxState
 from sandyard.services.envelopes import EnvelopeBroken, NoMasterKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sandyard.domain.sandboxes import Sandbox
+    from sandyard.ports import SandboxRows
     from sandyard.services.envelopes import Envelopes
 
+_LIVING = tuple(state for state in SandboxState if not state.final)
 _log = structlog.get_logger("sandyard.variables")
 
 
@@ -34,7 +37,7 @@ class Variables:
         if not env:
             return ""
         try:
-            return await self._envelopes.seal(json.dumps(dict(env)).encode(), "sandbox-env", sandbox_id)
+            return await self._envelopes.seal(json.dumps(dict(env)).encode(), *_bound(sandbox_id))
         except NoMasterKey as error:
             raise alarm(error, f"the variables of {sandbox_id}") from None
 
@@ -47,9 +50,27 @@ class Variables:
         if not row.sealed_env:
             return {}
         try:
-            return json.loads(await self._envelopes.open(row.sealed_env, "sandbox-env", row.id))
+            return json.loads(await self._envelopes.open(row.sealed_env, *_bound(row.id)))
         except (EnvelopeBroken, NoMasterKey) as error:
             raise alarm(error, f"the variables of {row.id}") from None
+
+    async def renew(self, rows: SandboxRows) -> tuple[int, int]:
+        """Put the keys of all under the newest master key; return how many were changed, and how many cannot be opened."""
+        changed = broken = 0
+        for row in await rows.list(states=_LIVING, limit=100_000):
+            if not row.sealed_env:
+                continue
+            try:
+                sealed = await self._envelopes.renew(row.sealed_env, *_bound(row.id))
+            except EnvelopeBroken:
+                broken += 1
+            else:
+                changed += sealed is not None and await rows.change(row.id, _LIVING, sealed_env=sealed) is not None
+        return changed, broken
+
+
+def _bound(sandbox_id: str) -> tuple[str, str]:
+    return ("sandbox-env", sandbox_id)
 
 
 def alarm(error: Exception, what: str) -> ApiError:
