@@ -306,7 +306,7 @@ async def test_parts_heads_and_conditions(server: Platform) -> None:
 @pytest.mark.promise("gateway-files.83")
 async def test_an_upload_that_breaks_off_leaves_nothing(server: Platform) -> None:
     given = await offered(server, "half.bin")
-    address = urlsplit(given["upload_url"])
+    address = urlsplit(str(given["upload_url"]))
     _, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"PUT {address.path}?{address.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".encode() + b"x" * 3_000_000)
     await writer.drain()
@@ -360,7 +360,7 @@ async def test_a_killed_server_leaves_no_half_file(tmp_path: Any) -> None:
     async with Platform(tmp_path / "data") as server:
         kept = await upload(server, b"kept")
         given = await offered(server)
-        address = urlsplit(given["upload_url"])
+        address = urlsplit(str(given["upload_url"]))
         _, writer = await asyncio.open_connection(address.hostname, address.port)
         writer.write(
             f"PUT {address.path}?{address.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".encode() + b"x" * 3_000_000

@@ -281,7 +281,8 @@ async def test_who_guesses_has_to_wait_and_learns_nothing(tmp_path: Any) -> None
             statuses.append(reply.status_code)
         assert statuses[:10] == [401] * 10
         assert set(statuses[50:]) == {429}
-        assert int(reply.headers["retry-after"]) >= 1
+        last = await client.get(LIST, headers={"X-API-Key": "sk-" + "0" * 40})
+        assert int(last.headers["retry-after"]) >= 1
         assert abs(statistics.median(near[50:]) / statistics.median(far[50:]) - 1) < 0.5
         assert (await client.get(LIST, headers={"X-API-Key": platform.key})).status_code == 200
 

@@ -1,0 +1,105 @@
+"""Secrets, quotas, usage and the audit by their commands and endpoints, on a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.callers import agent
+from support.platform import command, run
+from support.prefabs import KIT, call
+from support.prefabs import run as ask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.platform import Platform
+
+pytestmark = pytest.mark.anyio
+SECRET = "a-value-of-its-own"
+
+
+async def sandyard(platform: Platform, *words: str) -> str:
+    code, out, err = await run(*words, "--data-dir", str(platform.data_dir))
+    assert code == 0, err
+    return out
+
+
+@pytest.mark.promise("gateway-secrets.command")
+async def test_secrets_are_set_named_rotated_and_forgotten(gateway: Platform) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command("prefab", "secrets", "set", KIT, "A_NAME", "--data-dir", str(gateway.data_dir)), stdin=asyncio.subprocess.PIPE
+    )
+    await process.communicate(SECRET.encode() + b"\n")
+    assert process.returncode == 0
+    assert "A_NAME" in await sandyard(gateway, "prefab", "secrets", "list", KIT)
+    assert "1 secret(s)" in await sandyard(gateway, "prefab", "secrets", "rotate")
+    reply = await gateway.api.get("/v1/secrets")
+    assert [(item["prefab_id"], item["name"]) for item in reply.json()] == [(KIT, "A_NAME")]
+    for path in gateway.data_dir.glob("sandyard.db*"):
+        assert SECRET.encode() not in path.read_bytes()
+    assert SECRET not in gateway.log.read_text()
+    inside = agent(gateway) | {"X-API-Key": gateway.key}
+    assert (await gateway.api.get("/v1/secrets", headers=inside)).status_code == 200
+    assert "forgotten" in await sandyard(gateway, "prefab", "secrets", "forget", KIT, "A_NAME")
+    assert (await gateway.api.delete(f"/v1/prefabs/{KIT}/secrets/A_NAME")).status_code == 404
+
+
+@pytest.mark.promise("gateway-quotas.command", "gateway-quotas.headers")
+async def test_quotas_are_set_by_a_command_and_said_in_headers(gateway: Platform) -> None:
+    out = await sandyard(gateway, "quota", "set", "0", "--per", "hour", "--prefab", KIT)
+    quota = out.split()[0]
+    try:
+        assert quota in await sandyard(gateway, "quota", "list")
+        reply = await ask(gateway, call(KIT, "add", {"a": 1}))
+        assert reply.status_code == 429
+        assert reply.headers["ratelimit-policy"] == '"calls_per_prefab";q=0;w=3600'
+        assert reply.headers["ratelimit"].startswith('"calls_per_prefab";r=0;t=')
+        assert int(reply.headers["retry-after"]) >= 1
+    finally:
+        await sandyard(gateway, "quota", "remove", quota)
+    assert (await ask(gateway, call(KIT, "add", {"a": 1}))).status_code == 200
+
+
+@pytest.mark.promise("gateway-quotas.usage")
+async def test_what_was_used_is_reported(gateway: Platform) -> None:
+    assert (await ask(gateway, call(KIT, "add", {"a": 1}), call(KIT, "boom", {}))).status_code == 200
+    lines = [json.loads(line) for line in (await sandyard(gateway, "usage", "--json")).splitlines()]
+    used = {line["function"]: line for line in lines if line["prefab_id"] == KIT and line["key"]}
+    assert used["add"]["succeeded"] >= 1
+    assert used["boom"]["succeeded"] == 0
+    assert used["boom"]["calls"] >= 1
+    reported = (await gateway.api.get("/v1/usage")).json()["usage"]
+    assert {line["function"] for line in reported} >= {"add", "boom"}
+
+
+@pytest.mark.promise("gateway-audit.chain")
+async def test_the_audit_shows_whether_it_was_touched(gateway: Platform, tmp_path: Path) -> None:
+    assert (await ask(gateway, call(KIT, "add", {"a": 4711}))).status_code == 200
+    verified = await sandyard(gateway, "audit", "verify")
+    head = verified.split()[-1]
+    await sandyard(gateway, "audit", "verify", "--head", head)
+    shown = await sandyard(gateway, "audit", "show")
+    assert f"{KIT}@1.0.0/add" in shown
+    assert "4711" not in shown
+    copy = tmp_path / "copy"
+    (copy / "secrets").mkdir(parents=True)
+    (copy / "secrets" / "audit_key").write_bytes((gateway.data_dir / "secrets" / "audit_key").read_bytes())
+    with sqlite3.connect(gateway.data_dir / "sandyard.db") as source, sqlite3.connect(copy / "sandyard.db") as target:
+        source.backup(target)
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            target.execute("UPDATE audit SET outcome = 'x'")
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            target.execute("DELETE FROM audit")
+        target.execute("DROP TRIGGER audit_is_not_changed")
+        target.execute("UPDATE audit SET outcome = 'SUCCESS!' WHERE number = 1")
+        target.commit()
+    source.close()
+    target.close()
+    code, _, err = await run("audit", "verify", "--data-dir", str(copy))
+    assert code == 1
+    assert "entry 1 was changed" in err

@@ -1,0 +1,27 @@
+"""Agents at the gateway, secrets, quotas, usage, the audit, buckets."""
+
+_5 = "issue 5 §2"
+
+PROMISES: list[tuple[str, ...]] = [
+    (
+        "gateway-agents.inside",
+        _5,
+        "An agent in a sandbox calls prefabs and stores files by X_INTERNAL_TOKEN and GATEWAY_BASE_URL, as seed 004 shows.",
+    ),
+    (
+        "gateway-agents.renewed",
+        _5,
+        "A sandbox's own token stays good inside it for as long as it lives; outside it ends after five minutes.",
+    ),
+    ("gateway-agents.only_gateway", _5, "By the gateway's name a sandbox reaches the gateway and no control plane."),
+    (
+        "gateway-secrets.command",
+        _5,
+        "Secrets are set, named, rotated and forgotten by a command; no value is ever shown or lies open on the disk.",
+    ),
+    ("gateway-quotas.command", _5, "Quotas are set, listed and removed by a command, per tenant, user, key and prefab."),
+    ("gateway-quotas.headers", _5, "A refusal says RateLimit, RateLimit-Policy and Retry-After."),
+    ("gateway-quotas.usage", _5, "What was used is reported by day, key and function."),
+    ("gateway-audit.chain", _5, "The audit cannot be changed by SQL, and sandyard audit verify finds what was changed anyway."),
+    ("gateway-files.s3", _5, "Bytes are kept in a bucket of an S3-compatible server by --blobs s3://…, with the same signed URLs."),
+]
