@@ -125,22 +125,23 @@ async def test_95_heads_that_are_too_long(plain: Platform) -> None:
 @pytest.mark.slow
 @pytest.mark.promise("abuse.95")
 async def test_95_heads_that_come_slowly(plain: Platform) -> None:
-    """A client that sends its head byte by byte is closed, or holds nothing but its own connection: others are served."""
+    """Clients that send a head byte by byte, nothing at all, or a body too slowly are hung up on, and others are served meanwhile."""
     host, port = plain.api_url.removeprefix("http://").split(":")
     slow = [await asyncio.open_connection(host, int(port)) for _ in range(50)]
-    try:
-        for _, writer in slow:
-            writer.write(b"POST /v1/run HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        for _ in range(3):
-            for _, writer in slow:
-                writer.write(b"x")
-            assert (await plain.api.get("/v1/prefabs")).status_code == 200
-        body = b"POST /v1/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: " + plain.key.encode()
-        answer = await raw(plain, body + b"\r\nContent-Length: 100\r\n\r\n{", seconds=40)
-        assert statuses(answer) == [408]
-    finally:
-        for _, writer in slow:
-            writer.close()
+    for _, writer in slow[1:]:
+        writer.write(b"POST /v1/run HTTP/1.1\r\nHost: x\r\nX-Slow: x")
+    kept = b"GET /v1/prefabs HTTP/1.1\r\nHost: x\r\n\r\n"
+    slow[-1][1].write(b"x\r\n\r\n" + kept + b"GET ")
+    body = b"POST /v1/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: " + plain.key.encode()
+    late = asyncio.create_task(raw(plain, body + b"\r\nContent-Length: 100\r\n\r\n{", seconds=50))
+    assert (await plain.api.get("/v1/prefabs")).status_code == 200
+    async with asyncio.timeout(40):
+        answers = await asyncio.gather(*[reader.read() for reader, _ in slow])
+    assert answers[:-1] == [b""] * 49
+    assert statuses(answers[-1])[-1] == 401
+    assert statuses(await late) == [408]
+    for _, writer in slow:
+        writer.close()
 
 
 @pytest.mark.promise("gateway.error_body")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from sandyard.app.heads import HeadsInTime
 from sandyard.app.tls import listen_tls
 from sandyard.services.certificates import find_certificates
 from sandyard.services.data_dir import ServerInfo
@@ -47,7 +48,7 @@ def api_server(api: ASGIApp, settings: Settings) -> ApiServer:
     return ApiServer(
         uvicorn.Config(
             api,
-            http="httptools",
+            http=HeadsInTime,
             lifespan="off",
             access_log=False,
             log_config=None,
