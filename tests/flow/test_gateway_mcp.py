@@ -170,7 +170,8 @@ async def test_files_go_in_and_out(tools: Platform) -> None:
         read = await mcp.call_tool(f"{KIT}__read_inputs", {"files": {"texts": urls}})
         assert read.structured_content is not None
         assert sorted(read.structured_content["texts"]) == ["content of a.txt", "content of b.csv"]
-        for files in ({}, {"texts": ["http://example.com/x"]}, {"texts": "s3://x"}, [], {"unknown": urls}):
+        strange: list[Any] = [{}, {"texts": ["http://example.com/x"]}, {"texts": "s3://x"}, [], {"unknown": urls}]
+        for files in strange:
             wrong = error_of(await mcp.call_tool(f"{KIT}__read_inputs", {"files": files}))
             assert wrong["error_code"] == "VALIDATION_ERROR", (files, wrong)
             assert wrong["pointer"].startswith("/files"), wrong
@@ -224,7 +225,7 @@ async def test_tools_of_another_tenant_are_not_there(tools: Platform) -> None:
         names = {tool.name for tool in (await mcp.list_tools()).tools}
         assert "mcp-publics__mine" in names
         assert "mcp-strangers__mine" not in names
-        said = []
+        said: list[tuple[int, str]] = []
         for name in ("mcp-strangers__mine", "mcp-not-there__mine", f"{KIT}__not_there", f"{KIT}____init__", "x", "__", ""):
             with pytest.raises(MCPError) as refused:
                 await mcp.call_tool(name, {})
