@@ -1,6 +1,6 @@
 """What nobody gets through the public doors: others' sandboxes, the platform from inside, files by links, forged addresses."""
 
-# pyright: reportUnknownMemberType=false (types of the client)
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 

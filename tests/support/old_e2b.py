@@ -1,6 +1,6 @@
 """A short walk with an older e2b client, run by an interpreter that has it: `python old_e2b.py`, told by the environment where to go."""
 
-# pyright: reportUnknownMemberType=false (types of the client)
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 

@@ -6,9 +6,12 @@ A directory that appears in a watched tree is watched, and what was in it before
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import stat
 import struct
+import sys
+import termios
 
 from sandkit.guest.envd.loop import Bell, Channel
 from sandkit.guest.envd.users import Acting
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 QUEUE = 16384  # events that are kept for a client, as many as the kernel keeps for us
 _TURN = 64  # directories between two turns of the others
 _READ = 64 * 1024
+_CATCHING = 100  # turns
 _HEAD = struct.Struct("iIII")
 
 _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x40, 0x80
@@ -94,6 +98,13 @@ class Watcher:
             except OSError:
                 return
             await self._take(data)
+
+    async def catch_up(self) -> None:
+        """Take what the kernel has queued by now: who changes something and then asks is told of it. Bounded, for changes never end."""
+        for _ in range(_CATCHING):
+            if self._channel.closed or not int.from_bytes(fcntl.ioctl(self._channel.fd, termios.FIONREAD, bytes(4)), sys.byteorder):
+                return
+            await self._loop.turn()
 
     def take(self) -> list[Event]:
         """Return what has happened since the last time."""

@@ -84,6 +84,7 @@ class Watching:
         asked = self._asked.get(Fields(message).text("watcherId"))
         if asked is None:
             raise RpcError("not_found", "There is no such watcher.")
+        await asked.watcher.catch_up()
         if asked.watcher.lost:
             asked.watcher.lost = False
             asked.watcher.take()
