@@ -159,3 +159,14 @@ async def test_the_guest_takes_bodies_that_an_agent_would_not() -> None:
     async with yard(body_bytes=1) as sandbox:
         assert (await ask(sandbox, b"/files?path=a", verb=b"POST", lines=guest)).status == 200
         assert (await ask(sandbox, b"/", verb=b"POST", lines=ADMITTED)).status == 413
+
+
+@pytest.mark.promise("ingress.no-agent-no-token")
+async def test_what_is_no_agent_is_given_no_token_of_its_owners() -> None:
+    forged = ADMITTED + b"X-Internal-Token: forged\r\n"
+    async with yard() as sandbox:
+        assert "x-internal-token: jwt.of" in (await ask(sandbox, b"/", lines=forged)).json()["head"].lower()
+        sandbox.change(agent="")
+        head = (await ask(sandbox, b"/", lines=forged)).json()["head"].lower()
+    assert "x-internal-token" not in head
+    assert f"x-sandbox-id: {ID}" in head

@@ -22,7 +22,7 @@ class Route:
     sandbox_id: str
     owner: str
     agent: str
-    """The template's name: what the internal token calls the agent."""
+    """The template's name: what the internal token calls the agent. Empty: it runs none, and nothing inside may act for its owner."""
     state: SandboxState
     access_token: str
     public: bool = False

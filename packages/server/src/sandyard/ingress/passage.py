@@ -28,7 +28,7 @@ class Passage:
 
     def holds(self, plane: Plane) -> bool:
         """Tell whether the same head leads to the same still: a route that changed in any way is another object."""
-        return self.lasting and plane.catalog.get(self.route.sandbox_id) is self.route and plane.internal_token(self.route) == self.token
+        return self.lasting and plane.catalog.get(self.route.sandbox_id) is self.route and _token_of(plane, self.route) == self.token
 
 
 def find_passage(plane: Plane, head: RequestHead, target: Target) -> Passage:
@@ -38,12 +38,12 @@ def find_passage(plane: Plane, head: RequestHead, target: Target) -> Passage:
         ApiError: the caller is not admitted, or asks for what he must not.
     """
     route, by_route = routing.admit(head, target, plane.catalog, plane.owner_of)
-    token = plane.internal_token(route)
+    token = _token_of(plane, route)
     lines, searched = render_request(
         head,
         target=routing.path_for(head, target),
         host=_host_for(head, route, target),
-        identity=f"x-internal-token: {token}\r\nx-sandbox-id: {route.sandbox_id}\r\n".encode("latin-1"),
+        identity=_identity(token, route),
         is_platform_key=plane.is_platform_key,
     )
     return Passage(target, route, token, lines, lasting=by_route and not searched)
@@ -54,3 +54,13 @@ def _host_for(head: RequestHead, route: Route, target: Target) -> bytes:
     if not route.mask_request_host:
         return head.host
     return route.mask_request_host.replace("${PORT}", str(target.port)).encode("latin-1", errors="replace")
+
+
+def _token_of(plane: Plane, route: Route) -> str:
+    """Return the token by which an agent acts for its owner. Whatever else listens in a sandbox, anybody's code, is given none."""
+    return plane.internal_token(route) if route.agent else ""
+
+
+def _identity(token: str, route: Route) -> bytes:
+    known = f"x-internal-token: {token}\r\n" if token else ""
+    return f"{known}x-sandbox-id: {route.sandbox_id}\r\n".encode("latin-1")

@@ -9,7 +9,7 @@ from sandkit.wire.errors import AGENT_FAILED, CONFLICT, NOT_IMPLEMENTED, UNAVAIL
 from sandyard.domain.errors import BackendError, BackendUnavailable, NotSupported, RowConflict, SandboxGone, StartFailed
 from sandyard.domain.sandboxes import Network, OnTimeout, Sandbox, SandboxState
 from sandyard.services.ids import new_id
-from sandyard.services.specs import is_agent
+from sandyard.services.specs import agent_name, is_agent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ class Creation:
             sealed_env=await self._company.variables.sealed(id_, env),
             volumes=await self._company.volumes.mounts(owner, wanted.volumes),
         )
-        return await self._launch(new, template.name, build), template, build
+        return await self._launch(new, agent_name(template, build), build), template, build
 
     async def from_state(self, source: Sandbox, state_id: str, seconds: float) -> Sandbox:
         """Start a sandbox that is as `source` but for its files, which are those of a saved state (nothing: its template's).
@@ -108,7 +108,7 @@ class Creation:
             origin=state_id,
             saved=False,
         )
-        return await self._launch(new, template.name if template else "", build)
+        return await self._launch(new, agent_name(template, build), build)
 
     async def _launch(self, new: Sandbox, agent: str, build: Build) -> Sandbox:
         blueprint = await self._blueprints.compose(new, build)

@@ -10,6 +10,7 @@ import structlog
 from sandyard.domain.errors import BackendError
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.services.lifecycle import LIVING, Lifecycle
+from sandyard.services.specs import agent_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -75,7 +76,8 @@ class Reconciler:
         """Make everything agree once, before the listeners open; return how many sandboxes an earlier server left."""
         for row in await self._rows.list(states=LIVING, limit=100_000):
             template = await self._context.store.templates.get_template(row.template_id)
-            self._lifecycle.adopt(row, template.name if template else "")
+            build = await self._context.store.builds.get(row.build_id)
+            self._lifecycle.adopt(row, agent_name(template, build))
         await self.run_once(busy=())
         return len(await self._rows.list(states=LIVING, limit=100_000))
 

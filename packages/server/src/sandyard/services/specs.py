@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandyard.config import Settings
-    from sandyard.domain.templates import Build, System
+    from sandyard.domain.templates import Build, System, Template
 
 VENV = "/opt/venv"
 APP = "/app"
@@ -57,6 +57,11 @@ def image_root(settings: Settings, digest: str) -> Path:
 def is_agent(build: Build) -> bool:
     """Whether a sandbox of the build runs an agent: the build is an agent's, or a snapshot of an agent's sandbox."""
     return bool(build.manifest)
+
+
+def agent_name(template: Template | None, build: Build | None) -> str:
+    """Return what the internal token calls the agent; empty for a sandbox that runs none, and so gets no such token."""
+    return template.name if template is not None and build is not None and is_agent(build) else ""
 
 
 def _package_build(build: Build) -> str:
