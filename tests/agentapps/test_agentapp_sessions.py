@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    import httpx
+
     from agentapps.serving import Served
 
 pytestmark = pytest.mark.anyio
@@ -130,12 +132,14 @@ async def test_a_thousand_sessions_keep_their_own_state(tmp_path: Path) -> None:
     directory = project(tmp_path, APPS / "counter.py", SESSION + "server: {max_instances: 100}\n")
     limiter = anyio.CapacityLimiter(20)
 
-    async def add(app: Served, session: int, expected: str) -> None:
+    async def add(client: httpx.AsyncClient, session: int, expected: str) -> None:
         async with limiter:
-            assert await app.ask(f"add {session}", f"session-{session}") == expected
+            body = message(f"add {session}", f"session-{session}")
+            reply = await client.post("/invoke", json=body, headers={"accept": "application/json"})
+            assert reply.json()["content"] == expected, reply.text
 
-    async with served(directory) as app:
+    async with served(directory) as app, app.client as client:  # one client: making one costs more than a session does
         for expected in ("1", "2"):
             async with anyio.create_task_group() as tasks:
                 for session in range(1000):
-                    tasks.start_soon(add, app, session, expected)
+                    tasks.start_soon(add, client, session, expected)
