@@ -1,5 +1,5 @@
 from ppio_sandbox import Sandbox
 
 with Sandbox.create("base") as sandbox:
-    sandbox.files.write("hello.py", "print('hello from inside')")
-    print(sandbox.commands.run("python3 hello.py").stdout)
+    sandbox.commands.run("echo 'print(6 * 7)' > answer.py")
+    print(sandbox.commands.run("python3 answer.py").stdout)

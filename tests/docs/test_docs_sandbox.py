@@ -25,5 +25,5 @@ async def test_the_program_for_sandboxes_runs(tmp_path: Path) -> None:
         async with asyncio.timeout(60):
             out, err = await process.communicate()
         assert (process.returncode, err.decode()) == (0, "")
-        assert out.decode() == "hello from inside\n\n"
+        assert out.decode() == "42\n\n"
         assert (await server.api.get("/v2/sandboxes")).json() == []

@@ -28,7 +28,11 @@ PROMISES = [
         "issue 4 §1",
         "Several sandboxes share a writable directory, each under its own ids, and none of its files becomes the host root's.",
     ),
-    ("files.image", "issue 4 §5", "A sandbox may have an image's file system, also one without a C library, a shell or the directories that it needs."),
+    (
+        "files.image",
+        "issue 4 §5",
+        "A sandbox may have an image's file system, also one without a C library, a shell or the directories that it needs.",
+    ),
     ("files.usage", "issue 4 §1", "What a sandbox uses of processor, memory and disk is measured, with and without control groups."),
     ("files.guest", "issue 4 §3", "A sandbox without a command starts when its guest accepts, and lives until it is stopped."),
 ]

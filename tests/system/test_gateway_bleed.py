@@ -44,7 +44,11 @@ def check(item: dict[str, Any], user: str, name: str) -> list[str]:
     if item["status"] != "SUCCESS":
         return [f"{name}: {item['error']}"]
     found = item["output"]["output"]
-    right = {"name": name, "seen": {"env": None, "state": None, "files": []}, "told": {"env": name, "state": name, "file": name}}
+    right: dict[str, Any] = {
+        "name": name,
+        "seen": {"env": None, "state": None, "files": []},
+        "told": {"env": name, "state": name, "file": name},
+    }
     urls = item["output"]["files"]["output"]
     wrong = [] if found == right else [f"{name}: {found}"]
     return wrong if len(urls) == 1 and f"/{user}/" in urls[0] else [*wrong, f"{name}: {urls}"]
