@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -161,8 +162,10 @@ async def test_the_other_ways_in_serve_too_and_reload(way: list[str], tmp_path: 
             await answers(app, "second")
         finally:
             process.terminate()
-            with anyio.move_on_after(20):
+            with anyio.fail_after(30):
                 await process.wait()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
 async def answers(app: Served, expected: str) -> None:

@@ -53,7 +53,8 @@ async def answer_of(port: int, expected: str) -> None:
 
 
 @pytest.mark.promise("cli.run")
-async def test_run_starts_the_agent_again_when_a_file_changes(cli: Cli) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+async def test_run_starts_the_agent_again_when_a_file_changes(cli: Cli, number: signal.Signals, code: int) -> None:
     assert (await cli("init", "--name", "my-agent")).code == 0
     agent = cli.here / "agent.py"
     agent.write_text(agent.read_text().replace('f"You said:', '__import__("os").environ["MOOD"] + f":'))
@@ -64,10 +65,10 @@ async def test_run_starts_the_agent_again_when_a_file_changes(cli: Cli) -> None:
         agent.write_text(agent.read_text().replace("MOOD", "HOME"))
         await answer_of(port, f"{cli.here}: hi")
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         async with asyncio.timeout(20):
             _, err = await process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert b"files have changed" in err
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()

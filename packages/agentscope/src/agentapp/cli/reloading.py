@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def run_again(project: Path) -> int:
-    """Run until Ctrl-C."""
+    """Run until Ctrl-C or SIGTERM; return the exit code."""
     options = [argument for argument in sys.argv[1:] if argument not in ("--reload", "run", str(project))]
     command = [sys.executable, "-m", "agentapp", "run", str(project.resolve()), *options]
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(running.keep_running(command, project, os.environ))
+        return asyncio.run(running.keep_running(command, project, os.environ))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from sandkit.wire.manifest import MANIFEST_NAMES
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
 LOOK_SECONDS = 0.3
@@ -42,7 +43,38 @@ async def run(directory: Path, config: Path | None, address: tuple[str, int], en
 
 
 async def keep_running(command: Sequence[str], directory: Path, environment: Mapping[str, str], *, reload: bool = True) -> int:
-    """Run `command` in `directory`, again whenever a file there changes; with `reload` off once. Return its exit code."""
+    """Run `command` in `directory`, again whenever a file there changes; with `reload` off once. Return its exit code.
+
+    SIGTERM ends the command and then this, with 143: otherwise the command would outlive us.
+    """
+    with _until_sigterm() as terminated:
+        try:
+            return await _keep_running(command, directory, environment, reload=reload)
+        except asyncio.CancelledError:
+            if not terminated.is_set():
+                raise
+            return 128 + signal.SIGTERM
+
+
+@contextlib.contextmanager
+def _until_sigterm() -> Generator[asyncio.Event]:
+    """Let SIGTERM cancel the task that runs; yield what tells that it did."""
+    loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+    assert task is not None
+
+    def terminate() -> None:
+        if not terminated.is_set():
+            terminated.set()
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        yield terminated
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _keep_running(command: Sequence[str], directory: Path, environment: Mapping[str, str], *, reload: bool) -> int:
     while True:
         seen = _state(directory)
         process = await asyncio.create_subprocess_exec(*command, cwd=directory, env=dict(environment))
