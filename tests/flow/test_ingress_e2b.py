@@ -91,7 +91,7 @@ async def test_a_signature_opens_no_other_port() -> None:
 )
 async def test_a_traffic_token_opens_every_port_but_the_guests(port: int, line: str, status: int) -> None:
     async with yard() as sandbox:
-        sandbox.change(traffic_token=TRAFFIC)
+        sandbox.change(agent="", traffic_token=TRAFFIC)
         address = f"Host: localhost\r\nE2b-Sandbox-Id: {ID}\r\nE2b-Sandbox-Port: {port}\r\n{line}".encode()
         reply = await ask(sandbox, b"/", lines=address)
     assert reply.status == status

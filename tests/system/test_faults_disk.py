@@ -34,7 +34,7 @@ async def small(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Host
     root = tmp_path_factory.mktemp("small")
     disk = root / "disk"
     disk.mkdir()
-    await anyio.run_process(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(disk)])
+    await anyio.run_process(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(disk)])
     try:
         async with Platform(disk / "data", *OPTIONS, backend="process") as platform:
             made = Hostile(platform)

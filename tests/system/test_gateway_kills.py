@@ -21,12 +21,12 @@ RUNNING = 200
 @pytest.mark.slow
 @pytest.mark.promise("gateway.kill9")
 async def test_every_job_ends_in_a_stated_outcome(tmp_path: Path) -> None:
-    options = ("--parallel-calls", "200", "--memory", "2Gi")
+    options = ("--parallel-calls", "210", "--memory", "2Gi")  # room for those that ask, beside the RUNNING
     async with Platform(tmp_path / "data", *options, backend="process") as platform:
         await publish(platform, kit())
         later = {"Prefer": "respond-async"}
         done = (await run(platform, call(KIT, "add", {"a": 1}), headers=later | {"Idempotency-Key": "before"})).json()["job_id"]
-        naps = [call(KIT, "nap", {"seconds": 30.0})] * 25
+        naps = [call(KIT, "nap", {"seconds": 240.0})] * 25
         replies = await asyncio.gather(*[run(platform, *naps, headers=later | {"Idempotency-Key": f"k{n}"}) for n in range(RUNNING // 25)])
         jobs = [reply.json()["job_id"] for reply in replies]
         writing = asyncio.create_task(run(platform, call(KIT, "write_files", {"names": [f"{n}" for n in range(900)]})))

@@ -169,7 +169,7 @@ def _check_keys(head: RequestHead, target: Target, route: Route, owner_of: Calla
         return
     if owners:
         raise ApiError(FORBIDDEN, "This API key does not own the sandbox")
-    if route.traffic_token and target.port != GUEST_PORT:
+    if route.traffic_token and not route.agent and target.port != GUEST_PORT:
         given = "invalid" if b"e2b-traffic-access-token" in head.special else "missing"
         raise ApiError(FORBIDDEN, f"This sandbox takes traffic with its traffic access token only: E2b-Traffic-Access-Token is {given}")
     raise ApiError(
