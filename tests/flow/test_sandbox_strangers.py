@@ -120,18 +120,29 @@ async def test_links_of_a_user_open_nothing_that_is_roots(process_platform: Plat
     box = await a_box(process_platform)
     if (await box.commands.run("id -u", user="root")).stdout != "0\n":
         pytest.skip("no root is mapped in sandboxes here")
-    await box.commands.run("echo hidden > /root/secret; chmod 600 /root/secret; mkdir -m 700 /root/d", user="root")
-    await box.commands.run("ln -s /root/secret read; ln -s /root/d dir; ln -s /root/new write; ln -s /etc/shadow shadow")
-    for path in ("read", "dir/x", "/root/secret", "shadow"):
+    await box.commands.run(
+        "mkdir /etc/kept; echo hidden > /etc/kept/secret; chmod 600 /etc/kept/secret; mkdir -m 700 /etc/kept/d", user="root"
+    )
+    await box.commands.run("ln -s /etc/kept/secret read; ln -s /etc/kept/d dir; ln -s /etc/kept/new write; ln -s /etc/shadow shadow")
+    for path in ("read", "dir/x", "/etc/kept/secret", "shadow"):
         with pytest.raises(e2b.SandboxException):
             await box.files.read(path)
-    for path in ("read", "dir/x", "write", "/root/new"):
+    for path in ("read", "dir/x", "write", "/etc/kept/new"):
         with pytest.raises(e2b.SandboxException):
             await box.files.write(path, "taken")
-    for refused in (box.files.list("dir"), box.files.rename("read", "/root/d/x"), box.files.make_dir("dir/y"), box.files.remove("/root/d")):
+    for refused in (
+        box.files.list("dir"),
+        box.files.rename("read", "/etc/kept/d/x"),
+        box.files.make_dir("dir/y"),
+        box.files.remove("/etc/kept/d"),
+    ):
         with pytest.raises(e2b.SandboxException):
             await refused
-    assert (await box.commands.run("cat /root/secret; ls -A /root/d; ls /root", user="root")).stdout.split() == ["hidden", "d", "secret"]
+    assert (await box.commands.run("cat /etc/kept/secret; ls -A /etc/kept/d; ls /etc/kept", user="root")).stdout.split() == [
+        "hidden",
+        "d",
+        "secret",
+    ]
     await box.kill()
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway_sdk import AsyncGatewayClient
 from seeds.blocks import HERE
 from seeds.gateway_register import PLACEHOLDERS
+from seeds.stage import played
 from support.gateways import allow_calls, make_clip, publish_examples, store_secret
 from support.packages import write_agent
 from support.platform import run, until
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from support.platform import Platform
 
 USED = ("translator", "llm-client", "video-processor")
-PLAY_SECONDS = 90.0
 AGENT = '''
 import json
 
@@ -88,24 +86,7 @@ class GatewayStage:
             shutil.copy(self.clip, files / name)
         for name in ("result.pdf", "intermediate.jpg"):
             (files / name).write_bytes(b"the result")
-        program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "seeds.play", str(scratch), "prelude_gateway.py"),
-            env={**await self._environment(), "SAMPLES_TMP": str(files)},
-            cwd=scratch,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(PLAY_SECONDS):
-                out, err = await program.communicate()
-        finally:
-            if program.returncode is None:
-                program.kill()
-                await program.communicate()
-        assert program.returncode is not None
-        return program.returncode, out.decode(), err.decode()
+        return await played(scratch, "prelude_gateway.py", env={**await self._environment(), "SAMPLES_TMP": str(files)}, cwd=scratch)
 
     async def _environment(self) -> dict[str, str]:
         return {

@@ -28,6 +28,28 @@ PLACEHOLDERS = {'"your-api-key"': "settings.PPIO_API_KEY", '"your-api-secret"': 
 TAGS = {"data-analysis-agent-v1.0": "[data-analysis, ai]"}
 
 
+async def played(scratch: Path, *preludes: str, env: dict[str, str], cwd: Path | None = None) -> tuple[int, str, str]:
+    """Run the sample that lies in `scratch` as a program; return exit code, standard output, standard error."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "seeds.play", str(scratch), *preludes),
+        env=env,
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(PLAY_SECONDS):
+            out, err = await program.communicate()
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.communicate()
+    assert program.returncode is not None
+    return program.returncode, out.decode(), err.decode()
+
+
 @dataclass(slots=True)
 class Stage:
     """A platform and a directory; agents are deployed when a sample first asks for them."""
@@ -54,23 +76,8 @@ class Stage:
             source = source.replace(printed, own)
         for name, text in (("before.py", play.before), ("sample.py", source), ("after.py", play.after)):
             (scratch / name).write_text(text, encoding="utf-8")
-        program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "seeds.play", str(scratch)),
-            env={**self.platform.env, **await self.signing(), "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1"},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(PLAY_SECONDS):
-                out, err = await program.communicate()
-        finally:
-            if program.returncode is None:
-                program.kill()
-                await program.communicate()
-        assert program.returncode is not None
-        return program.returncode, out.decode(), err.decode()
+        told = {**self.platform.env, **await self.signing(), "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1"}
+        return await played(scratch, env=told)
 
     async def signing(self) -> dict[str, str]:
         """Return the variables of a key and of the secret that signs in its name, made by the operator's command."""
