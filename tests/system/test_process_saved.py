@@ -13,7 +13,7 @@ import pytest
 
 from sandyard.domain.errors import BackendUnavailable, SandboxGone
 from sandyard.domain.specs import Limits, Mount, SandboxSpec
-from sandyard.services.trees import remove
+from sandyard.trees import remove
 from support.sandboxes import Rig, rig, until_gone
 
 if TYPE_CHECKING:

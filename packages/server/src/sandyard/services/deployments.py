@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from sandyard import trees
 from sandyard.domain.templates import DEFAULT_TAG, Build, BuildState, Template
-from sandyard.services import trees
 from sandyard.services.ids import new_id
 from sandyard.services.packages import Bounds, unpack
 from sandyard.services.references import check_tags

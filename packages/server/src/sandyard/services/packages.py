@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from sandkit.wire.errors import INVALID_MANIFEST, INVALID_PACKAGE, ApiError
 from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig
-from sandyard.services import trees
+from sandyard import trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

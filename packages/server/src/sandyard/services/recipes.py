@@ -13,8 +13,9 @@ import anyio
 import anyio.to_thread
 
 from sandkit.wire.errors import CONFLICT, FORBIDDEN, INVALID_REQUEST, ApiError
+from sandyard import trees
 from sandyard.domain.templates import STEPS_TAG, Build, BuildKind, BuildState, Recipe, Step, System, Template
-from sandyard.services import references, trees
+from sandyard.services import references
 from sandyard.services.deployments import PENDING
 from sandyard.services.ids import new_id
 from sandyard.services.locks import Locks

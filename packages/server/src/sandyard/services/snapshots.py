@@ -10,8 +10,9 @@ import anyio
 import anyio.to_thread
 
 from sandkit.wire.errors import CONFLICT, FORBIDDEN, TEMPLATE_NOT_FOUND, ApiError
+from sandyard import trees
 from sandyard.domain.templates import STEPS_TAG, Build, BuildKind, BuildState, Recipe, Template
-from sandyard.services import references, trees
+from sandyard.services import references
 from sandyard.services.ids import new_id
 from sandyard.services.specs import build_dir, is_agent, saved_dir
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from sandyard.services import trees
+from sandyard import trees
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection

@@ -9,8 +9,9 @@ import anyio
 import anyio.to_thread
 
 from sandkit.wire.errors import BUILD_NOT_FOUND, CONFLICT, TEMPLATE_NOT_FOUND, TEMPLATE_NOT_READY, ApiError
+from sandyard import trees
 from sandyard.domain.templates import BUILTIN_OWNER, DEFAULT_TAG, STEPS_TAG, Build, BuildKind, BuildState, Tag, Template
-from sandyard.services import references, trees
+from sandyard.services import references
 from sandyard.services.lifecycle import LIVING
 from sandyard.services.specs import build_dir
 

@@ -9,10 +9,10 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from sandyard import trees
 from sandyard.domain.errors import BackendError, StartFailed, StoreError
 from sandyard.domain.specs import MEBIBYTE
 from sandyard.domain.templates import Build, BuildKind, BuildState
-from sandyard.services import trees
 from sandyard.services.deployments import PENDING
 from sandyard.services.ids import new_id
 from sandyard.services.specs import build_dir, session_spec

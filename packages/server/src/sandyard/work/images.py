@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import anyio.to_thread
 
+from sandyard import trees
 from sandyard.domain.specs import MEBIBYTE
-from sandyard.services import trees
 from sandyard.services.ids import new_id
 from sandyard.services.locks import Locks
 from sandyard.services.specs import image_root

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandyard import trees
 from sandyard.domain.specs import MEBIBYTE, EgressPolicy, Limits, Mount, SandboxSpec
-from sandyard.services import trees
 from sandyard.services.specs import APP, VENV, build_dir, environment
 from sandyard.work import agentscope
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from sandyard.services import trees
+from sandyard import trees
 from sandyard.work.failures import BuildFailed
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from sandyard import trees
 from sandyard.domain.errors import BackendError, StartFailed, StoreError
 from sandyard.domain.prefabs import PrefabState, PrefabVersion
 from sandyard.domain.specs import MEBIBYTE, EgressPolicy, Limits, Mount, SandboxSpec
-from sandyard.services import trees
 from sandyard.services.ids import new_id
 from sandyard.services.prefabs.places import REQUIREMENTS, START_SECONDS, prefab_dir, worker_spec
 from sandyard.services.prefabs.registry import PENDING, Registry, manifest_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from sandyard.services import trees
+from sandyard import trees
 from sandyard.services.guest import Command, Guest, GuestError, shell
 from sandyard.services.packages import Bounds, extract
 from sandyard.services.spooling import chunks

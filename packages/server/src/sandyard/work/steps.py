@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from sandyard import trees
 from sandyard.domain.errors import BackendError, StartFailed
 from sandyard.domain.specs import MEBIBYTE, Limits, Mount, SandboxSpec
 from sandyard.domain.templates import BuildKind, BuildState, System
-from sandyard.services import trees
 from sandyard.services.guest import Guest, GuestError
 from sandyard.services.ids import new_id
 from sandyard.services.specs import build_dir, image_root, system_environment

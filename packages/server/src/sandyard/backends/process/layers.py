@@ -13,6 +13,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sandyard import trees
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -203,46 +205,8 @@ def remove(parent: int | None, name: str) -> None:
     except FileNotFoundError:
         return
     except (IsADirectoryError, PermissionError):
-        _remove_directory(parent, name)
-
-
-def _remove_directory(parent: int | None, name: str) -> None:
-    current = _open(name, parent)
-    try:
-        pending = [_unlink_files(current)]
-        while True:
-            if pending[-1]:
-                current = _replace(current, _open(pending[-1][-1], current))
-                pending.append(_unlink_files(current))
-                continue
-            pending.pop()
-            if not pending:
-                break
-            current = _replace(current, os.open("..", _DIRECTORY, dir_fd=current))
-            os.rmdir(pending[-1].pop(), dir_fd=current)
-    finally:
-        os.close(current)
-    os.rmdir(name, dir_fd=parent)
-
-
-def _open(name: str, parent: int | None) -> int:
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=parent)
-    except PermissionError:  # closed to us, its owner
-        os.chmod(name, 0o700, dir_fd=parent)
-        return os.open(name, _DIRECTORY, dir_fd=parent)
-
-
-def _unlink_files(directory: int) -> list[str]:
-    os.fchmod(directory, 0o700)
-    names: list[str] = []
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                names.append(entry.name)
-            else:
-                os.unlink(entry.name, dir_fd=directory)
-    return names
+        trees.empty(trees.open_directory(name, parent))
+        os.rmdir(name, dir_fd=parent)
 
 
 def _exists(path: str, directory: int) -> bool:

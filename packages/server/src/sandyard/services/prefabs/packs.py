@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sandkit.wire.gateway import PACKAGE_INVALID, Refusal
-from sandyard.services import trees
+from sandyard import trees
 from sandyard.services.prefabs.manifests import FILE_NAME
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from sandkit.wire.gateway import (
     VERSION_EXISTS,
     Refusal,
 )
+from sandyard import trees
 from sandyard.domain.errors import RowConflict
 from sandyard.domain.prefabs import ALIAS, PREFAB_ID, Manifest, Prefab, PrefabState, PrefabVersion, Visibility
-from sandyard.services import trees
 from sandyard.services.ids import new_id
 from sandyard.services.prefabs import aliases
 from sandyard.services.prefabs.checks import check, requirements

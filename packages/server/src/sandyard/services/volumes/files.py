@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sandkit.wire.errors import CONFLICT, INVALID_REQUEST, ApiError
+from sandyard import trees
 from sandyard.domain.volumes import Entry
-from sandyard.services import trees
 from sandyard.services.volumes import places
 from sandyard.services.volumes.places import Owners
 

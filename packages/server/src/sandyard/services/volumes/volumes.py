@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from sandkit.wire.errors import CONFLICT, INVALID_REQUEST, NOT_FOUND, UNAUTHENTICATED, ApiError
+from sandyard import trees
 from sandyard.domain.errors import RowConflict
 from sandyard.domain.specs import Mount
 from sandyard.domain.volumes import STORED_IDS, USER_ID, Volume, VolumeMount
-from sandyard.services import trees
 from sandyard.services.ids import new_id
 from sandyard.services.volumes.content import Content
 from sandyard.services.volumes.files import VolumeFiles

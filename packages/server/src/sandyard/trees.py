@@ -18,17 +18,17 @@ def remove(directory: Path) -> None:
     Blocking: use a thread. `shutil.rmtree` would recurse (until Python 3.13), and hold a descriptor for every level.
     """
     with suppress(OSError):
-        _empty(_open(str(directory), None))
+        empty(open_directory(str(directory), None))
         directory.rmdir()
 
 
-def _empty(current: int) -> None:
+def empty(current: int) -> None:
     """Empty the directory that is open as `current`, level by level, and close it."""
     try:
         pending = [_unlink_files(current)]
         while True:
             if pending[-1]:
-                below = _open(pending[-1][-1], current)
+                below = open_directory(pending[-1][-1], current)
                 pending.append(_unlink_files(below))
             else:
                 pending.pop()
@@ -42,7 +42,8 @@ def _empty(current: int) -> None:
         os.close(current)
 
 
-def _open(name: str, parent: int | None) -> int:
+def open_directory(name: str, parent: int | None) -> int:
+    """Return a descriptor of the directory `name` in the one open as `parent` (None: `name` is a path), also if it is closed to us."""
     try:
         return os.open(name, _DIRECTORY, dir_fd=parent)
     except PermissionError:  # closed to us, its owner
