@@ -91,7 +91,6 @@ async def answers(agent: Agent) -> list[tuple[int, str, bytes]]:
 
 @pytest.mark.promise("agent.agentcore")
 async def test_answers_are_those_of_the_real_package(tmp_path: Path) -> None:
-    pytest.importorskip("bedrock_agentcore")
     async with serving(HEAD + SOURCE + "app.run()\n", tmp_path) as agent:
         ours = await answers(agent)
     async with serving(MODEL + SOURCE + MODEL_RUN, tmp_path, PYTHONWARNINGS="default") as agent:
