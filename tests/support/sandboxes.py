@@ -45,6 +45,9 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 Server(("127.0.0.1", 8080), Handler).serve_forever()
 """
+"""Executes what it is sent, each connection in a thread of its own."""
+PROBE_IN_TURN = PROBE.replace("ThreadingTCPServer", "TCPServer").replace("= daemon_threads ", "")
+"""The same, one connection after the other and without threads, which count as processes."""
 
 
 @dataclass(frozen=True)
