@@ -12,9 +12,12 @@ import pytest
 from sandkit.wire.errors import RATE_LIMITED, ApiError
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.ingress.signed import sign
-from support.ingress import ADMITTED, ID, TOKEN, yard
+from sandyard.services.certificates import make_certificates
+from support.ingress import ADMITTED, ID, TOKEN, echo, listening, yard
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.ingress import Reply, Yard
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +154,17 @@ async def test_the_sandbox_reads_the_host_that_it_was_made_with() -> None:
         sandbox.change(mask_request_host="localhost:${PORT}")
         reply = await ask(sandbox, b"/", lines=f"Host: 3000-{ID}.sandbox.example\r\nX-Access-Token: {TOKEN}\r\n".encode())
     assert "host: localhost:3000" in reply.json()["head"].lower()
+
+
+@pytest.mark.promise("ingress.https-ports")
+async def test_a_port_that_speaks_tls_itself(tmp_path: Path) -> None:
+    tls = make_certificates(tmp_path, "of.nobody").context()
+    async with yard() as sandbox, listening(echo, tls) as port:
+        sandbox.dialer.open(ID, 8443, port)
+        address = ADMITTED.replace(b"Port: 8080", b"Port: 8443")
+        assert (await ask(sandbox, b"/", lines=address)).status == 502
+        sandbox.change(https_ports=(8443,))
+        assert [(await ask(sandbox, b"/", lines=lines)).status for lines in (address, ADMITTED)] == [200, 200]
 
 
 @pytest.mark.promise("ingress.upload")

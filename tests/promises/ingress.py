@@ -45,6 +45,7 @@ PROMISES = [
         "issue 5 §2",
         "Only an agent is given a token to act for its owner; what else listens in a sandbox gets none, nor a caller's own.",
     ),
+    ("ingress.https-ports", "issue 4 §4", "A port named in httpsPorts is spoken to by TLS, whatever its certificate; the others are not."),
     ("ingress.mask-host", "issue 4 §1", "A sandbox made with maskRequestHost reads that Host."),
     ("ingress.upload", "issue 4 §8", "What goes to the guest is bounded by the sandbox's disk, not by the bodies that agents take."),
     ("ingress.many", "issue 2 §3", "Hundreds of streams run side by side."),

@@ -14,6 +14,7 @@ from sandyard.ingress import Ingress, IngressLimits
 from support.dialer import LoopbackDialer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 ID, TOKEN, OWNER, KEY = "abc123", "token-of-abc123", "owner-1", "sk-" + "a1" * 20
@@ -130,8 +131,8 @@ def says(raw: bytes) -> Any:
 
 
 @asynccontextmanager
-async def listening(handler: Any) -> AsyncGenerator[int, None]:
-    """Serve `handler` on a loopback port; every connection of it is closed when it returns, and at the end."""
+async def listening(handler: Any, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int, None]:
+    """Serve `handler` on a loopback port, by TLS if told how; every connection of it is closed when it returns, and at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,7 +148,7 @@ async def listening(handler: Any) -> AsyncGenerator[int, None]:
             writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(run, "127.0.0.1", 0)
+    server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
