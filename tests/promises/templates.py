@@ -26,6 +26,5 @@ PROMISES = [
     ("template.root_installs", "issue 4 §5", "`RUN apt-get install` works where root is mapped, and touches nothing of the host."),
     ("template.hostile_guest", "issue 4 §7", "Whatever a sandbox's guest answers to the platform is bounded, and an error at most."),
     ("template.documented", "issue 4 §5", "The docs say what is in `base` and how templates are built; the program that they show runs."),
-    ("template.no_root", "issue 4 §5", "What needs root in a sandbox without one fails with a sentence that says so.",
-     "the sentence is the guest's and is tested there; no test builds a template on an ordinary user's server"),
+    ("template.no_root", "issue 4 §5", "An ordinary user's server builds by steps; what needs root fails with a sentence that says so, and what to do."),
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import httpx
 from support.packages import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
 START_SECONDS = 60.0
@@ -30,11 +30,21 @@ class Platform:
     """One `sandyard serve`, from `async with` to the end; ports are chosen by the system.
 
     `api` is an HTTP client of the control plane with the key set; `sandbox_url` is the ingress. `kill9` and `restart` work on
-    the same data directory, so sandboxes may be adopted.
+    the same data directory, so sandboxes may be adopted. `program` is what runs in place of the installed `sandyard`, in a
+    process environment of its own.
     """
 
-    def __init__(self, data_dir: Path, *options: str, backend: Literal["memory", "process"] = "memory") -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        backend: Literal["memory", "process"] = "memory",
+        program: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir = data_dir
+        self._program = tuple(program) or tuple(command())
+        self._environ = environ
         self.log = data_dir.with_name(data_dir.name + ".log")
         self._options = ("--backend", backend, *options)
         self._process: asyncio.subprocess.Process | None = None
@@ -56,7 +66,8 @@ class Platform:
         """Start the server and wait for the line by which it says that both listeners are open."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command("serve", "--data-dir", str(self.data_dir), "--api-port", "0", "--ingress-port", "0", *self._options),
+                *(*self._program, "serve", "--data-dir", str(self.data_dir), "--api-port", "0", "--ingress-port", "0", *self._options),
+                env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

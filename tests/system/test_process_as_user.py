@@ -1,13 +1,11 @@
 """The same attempts with a server that an ordinary user runs: where these tests are root, once more as another uid."""
 
-# ruff: noqa: ASYNC240 (reading /proc and temporary directories does not block)
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
 import sys
-import sysconfig
 import tempfile
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import as_user
 from support.namespaces import map_ids
 from support.sandboxes import rig
 
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
 TESTS = Path(__file__).parent
-USER = "54321"
 SEEN_BY_ROOT = "capability or fork_bomb or app_and_shared or killed_together"
 """The tests that hold for whoever is uid 0, of whatever namespace."""
 
@@ -34,7 +31,7 @@ SEEN_BY_ROOT = "capability or fork_bomb or app_and_shared or killed_together"
 def directory() -> Iterator[Path]:
     """A directory of the user's; pytest's own lie where only root may look."""
     with tempfile.TemporaryDirectory() as name:
-        os.chown(name, int(USER), int(USER))
+        os.chown(name, as_user.USER, as_user.USER)
         yield Path(name)
 
 
@@ -59,22 +56,10 @@ async def test_what_is_weaker_is_said(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("wrapper", [[], ["unshare", "--user", "--map-root-user"]], ids=["plain", "as root of a user namespace"])
 async def test_an_ordinary_user_runs_all_of_it(directory: Path, wrapper: list[str]) -> None:
-    packages = sysconfig.get_path("purelib")
-    if not (SYSTEM_PYTHON.exists() and shutil.which("setpriv")):
-        pytest.skip("this machine has no other interpreter of this version that every user can read")
-    user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", *wrapper, str(SYSTEM_PYTHON)]
-    command = [*user, "-m", "pytest", "-q", "-x", *(["-k", SEEN_BY_ROOT] if wrapper else [])]
+    command = [*as_user.program(*wrapper), "-m", "pytest", "-q", "-x", *(["-k", SEEN_BY_ROOT] if wrapper else [])]
     options = ["-p", "no:cacheprovider", "--rootdir", str(TESTS.parents[1]), "-c", str(TESTS.parents[1] / "pyproject.toml")]
     files = [str(path) for path in (*TESTS.glob("test_process_*.py"), *TESTS.glob("test_keeper_*.py"))]
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(directory),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": ":".join(path for path in (packages, *sys.path) if "packages" in path or path.endswith("tests")),
-    }
-    probe = await asyncio.create_subprocess_exec(*user, "-c", "import pytest, sandyard", env=environment, cwd="/")
-    if await probe.wait():
-        pytest.skip("the checkout lies where another user cannot read it")
+    environment = as_user.environment(directory)
     process = await asyncio.create_subprocess_exec(
         *command, *options, "--basetemp", str(directory / "t"), *files, env=environment, cwd="/", stdout=PIPE, stderr=STDOUT
     )

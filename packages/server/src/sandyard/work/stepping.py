@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,16 @@ if TYPE_CHECKING:
     from sandyard.work.watching import BuildLog
 
 _ARCHIVE, _STAGE = "/tmp/.sandyard-copy.tar", "/tmp/.sandyard-copy"  # noqa: S108 (the sandbox's own)
+_USER = "user"
+"""The one user that every sandbox has."""
 _LAST_LINES = 10
 _LINE_BYTES = 8000
+_NO_ROOT = (
+    "the sandboxes of this server have no root, since an ordinary user started it (or one who may not map user ids): "
+    "install into the user's home instead, as by `pip install --user`, or start the server as root"
+)
+_WANTED_ROOT = re.compile(r"\broot\b|superuser|permission denied|operation not permitted|sudo: ", re.IGNORECASE)
+"""What programs say that need it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class Stepping:
 
     async def _lives(self) -> bool:
         try:
-            return await self._quietly(_sh("exit 0", user="user")) == 0
+            return await self._quietly(_sh("exit 0", user=_USER)) == 0
         except GuestError:
             return False
 
@@ -91,12 +100,15 @@ class Stepping:
         return system
 
     async def _run(self, command: str, system: System, user: str) -> None:
+        if not self.as_root and user != _USER:
+            raise BuildFailed(f"it is to run as the user {user!r}, but {_NO_ROOT}")
         output = _Output(self.log)
         code = await self.guest.run(shell(command, env=system.env, cwd=system.workdir or None, user=user), output.take)
         await output.end()
         if code != 0:
             last = "\n".join(output.last) or "nothing was printed"
-            raise BuildFailed(f"exit code {code}; the last lines were:\n{last}")
+            hint = f"\nThis may need root, but {_NO_ROOT}" if not self.as_root and _WANTED_ROOT.search(last) else ""
+            raise BuildFailed(f"exit code {code}; the last lines were:\n{last}{hint}")
 
     async def _workdir(self, path: str, system: System) -> System:
         workdir = self._absolute(path, system)
@@ -150,7 +162,7 @@ class Stepping:
     @property
     def _hand(self) -> str:
         """As whom the platform works inside."""
-        return "root" if self.as_root else "user"
+        return "root" if self.as_root else _USER
 
     @staticmethod
     def _absolute(path: str, system: System) -> str:

@@ -8,6 +8,7 @@ sandbox sees: 0, `user` and the host's system users.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -124,8 +125,13 @@ def _fill_homes(fresh: Path) -> None:
             shutil.copyfile(Path("/etc/skel", name), fresh / "root" / name)
     home = fresh / "home/user"
     home.mkdir()
-    if os.geteuid() == 0:
+    try:
         os.chown(home, _HOME_ID, _HOME_ID)
+    except PermissionError:
+        return  # an ordinary user's: there every file is shown as `user`'s
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # root of a user namespace that does not map this id: the same
+            raise
 
 
 def _copy(source: Path, target: Path) -> None:
