@@ -38,6 +38,11 @@ PROMISES = [
         "seed 001 §3.1",
         "Middlewares see and change requests, answers, streams and exceptions, in order of registration.",
     ),
+    (
+        "agent.middleware-websocket",
+        "issue 3 §2",
+        "Middlewares are around /ws, too: they see the handshake, may refuse it with any answer, and see how the connection ended.",
+    ),
     ("agent.imports", "DESIGN §2", "Importing the package is light, and an agent's process never loads the client."),
     ("agent.names", "seed 001 §2.2", "Every public name is importable from the package, its halves and the aliases."),
     ("agent.errors", "seed-resolutions 21", "The package's RuntimeError and ValidationError are caught by the builtins that they shadow."),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
+import pytest
+from websockets.exceptions import ConnectionClosed
 
 from sandkit.wire import sse
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anyio.abc import ByteReceiveStream, Process, SocketStream
+    from websockets.asyncio.client import ClientConnection
 
 WAIT_SECONDS = 20.0
 
@@ -95,6 +98,14 @@ class Agent:
         with anyio.fail_after(WAIT_SECONDS):
             while word not in self.heard:
                 self.heard += (await self.process.stdout.receive()).decode()
+
+
+async def close_code(socket: ClientConnection) -> int:
+    """Wait until the agent closes the WebSocket, without a further message; return the code that it gives."""
+    with anyio.fail_after(WAIT_SECONDS), pytest.raises(ConnectionClosed) as closed:
+        await socket.recv()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
 
 
 @contextlib.asynccontextmanager

@@ -86,9 +86,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             super()._unset_keepalive_if_required()
             if self._should_upgrade():
-                self.handle_websocket_upgrade()
-            else:
-                self._unsupported_upgrade_warning()
+                self.handle_websocket_upgrade()  # all other upgrades are ordinary requests
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 

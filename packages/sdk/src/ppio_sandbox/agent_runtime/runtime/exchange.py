@@ -105,21 +105,22 @@ class Exchange:
 
     async def send(self, reply: Reply) -> None:
         """Send a whole answer."""
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        body = b"" if self.scope["method"] == "HEAD" else reply.body
-        if self.overlong:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-            await self._linger()
-            body = b""
-        await self._send({"type": "http.response.body", "body": body})
+        send = self._linger if self.overlong else self._send
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else reply.body})
         self._done = True
 
-    async def _linger(self) -> None:
-        """Drop what still comes, for a while: closing on unread bytes would reset the connection, and the answer be lost."""
+    async def _linger(self, message: Message) -> None:
+        """Send a message. Before the answer ends, drop what still comes, for a while: closing on unread bytes would lose the answer."""
+        if message["type"] != "http.response.body" or message.get("more_body", False):
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 while (await self.receive()).get("more_body", False):
                     pass
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def stream(self, reply: StreamReply) -> None:
         """Send each frame before the next one is asked for."""
@@ -148,7 +149,7 @@ class Exchange:
 
     async def forward(self, application: Application) -> None:
         """Have `application` send the answer."""
-        await application(self.scope, self.receive, self._send)
+        await application(self.scope, self.receive, self._linger if self.overlong else self._send)
         self._done = True
 
     def limit(self, seconds: float) -> None:
@@ -186,6 +187,12 @@ class Exchange:
         if not isinstance(error, asyncio.CancelledError) or self.expired:
             return True
         return self.task is None or self.task.cancelling() == 0
+
+    def refused(self, error: BaseException) -> Reply:
+        """Note and log a failure, and return the answer that tells it."""
+        error = self.noted(error)
+        self.log(error)
+        return self.dialect.failure(error, self.elapsed(), self.request_id)
 
     def failed(self, error: BaseException) -> bytes:
         """Note and log a failure, and return the event that ends a stream with it."""

@@ -2,7 +2,7 @@
 
 A response is a value until the outermost middleware has returned it, and only then sent: a stream stays a stream, an exception
 of the agent passes through as that exception, and a client that leaves cancels all of it. (Starlette's BaseHTTPMiddleware runs
-the inside as a second task, which breaks all three.)
+the inside as a second task, which breaks all three.) Around a WebSocket they see its handshake, and return when it is over.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ppio_sandbox.agent_runtime.runtime.exchange import ClientLeftError, Exchange
-from ppio_sandbox.agent_runtime.runtime.replies import Reply, StreamReply, too_large
+from ppio_sandbox.agent_runtime.runtime.replies import Reply, RequestError, StreamReply, too_large
 from sandkit.serving.handlers import name_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def stacked(functions: Sequence[Callable[..., Any]], route: Endpoint, limit: int
 
 
 async def respond(request: Request, endpoint: Endpoint, exchange: Exchange | None = None) -> Response:
-    """Answer a Starlette request of `exchange`, which is that of the middlewares unless told."""
+    """Answer a Starlette request of `exchange`, which is that of the middlewares unless told.
+
+    What the agent raises is raised; what is wrong with the request, or was too late, is an answer as any other.
+    """
     exchange = exchange or exchange_of(request)
 
     async def read(limit: int) -> bytes:
@@ -55,7 +58,11 @@ async def respond(request: Request, endpoint: Endpoint, exchange: Exchange | Non
             raise too_large(limit)
         return body
 
-    return response(await endpoint(exchange, read), exchange)
+    try:
+        reply = await endpoint(exchange, read)
+    except RequestError as error:
+        reply = exchange.refused(error)
+    return response(reply, exchange)
 
 
 def exchange_of(request: Request) -> Exchange:

@@ -18,6 +18,7 @@ from ppio_sandbox.agent_runtime.exceptions import RuntimeError as AgentRuntimeEr
 from ppio_sandbox.agent_runtime.runtime import agentcore, metrics
 from ppio_sandbox.agent_runtime.runtime.context import AgentRuntimeContext
 from ppio_sandbox.agent_runtime.runtime.exchange import ClientLeftError, Exchange, Watch
+from ppio_sandbox.agent_runtime.runtime.handshake import Handshake
 from ppio_sandbox.agent_runtime.runtime.health import UNHEALTHY, Health
 from ppio_sandbox.agent_runtime.runtime.invocation import Invocation
 from ppio_sandbox.agent_runtime.runtime.limiter import RateLimiter
@@ -135,7 +136,7 @@ class AgentRuntimeServer:
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
-            await self._connect(scope, receive, send)
+            await self._serve(Handshake(scope, receive, send))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -145,15 +146,6 @@ class AgentRuntimeServer:
         await receive()
         self._threads.close()
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._websocket is None or scope["path"] != "/ws":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "this agent has no such WebSocket"})
-            return
-        from ppio_sandbox.agent_runtime.runtime import websocket  # noqa: PLC0415 (Starlette is for those that use it)
-
-        await websocket.serve(self._websocket, self._threads, scope, receive, send)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -199,7 +191,7 @@ class AgentRuntimeServer:
             if exchange.began:
                 await exchange.finish(exchange.failed(error))
                 return
-            reply = self._failure(exchange, error)
+            reply = exchange.refused(error)
         if isinstance(reply, Reply):
             await exchange.send(reply)
         elif isinstance(reply, StreamReply):
@@ -207,23 +199,27 @@ class AgentRuntimeServer:
         else:
             await exchange.forward(reply)
 
-    def _failure(self, exchange: Exchange, error: BaseException) -> Reply:
-        error = exchange.noted(error)
-        exchange.log(error)
-        return exchange.dialect.failure(error, exchange.elapsed(), exchange.request_id)
-
     def _route(self, exchange: Exchange, read: Read) -> Awaitable[Answer]:
         path: str = exchange.scope["path"]
+        if isinstance(exchange, Handshake):
+            return self._connect(exchange, path)
         method: str = exchange.scope["method"]
         route = self._routes.get(path)
         if route is None:
-            raise RequestError(HTTPStatus.NOT_FOUND, "not_found", f"there is no {path}; an agent has POST /invocations and GET /ping")
+            raise _not_found(path) if exchange.headers.get(b"upgrade") != b"websocket" else _no_websocket(path)
         allowed, endpoint = route
         if method not in allowed:
             only = ", ".join(allowed)
             headers = [(b"allow", only.encode())]
             raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", f"{path} takes {only}, not {method}", headers)
         return endpoint(exchange, read)
+
+    async def _connect(self, handshake: Handshake, path: str) -> Reply:
+        if self._websocket is None or path != "/ws":
+            raise _no_websocket(path)
+        from ppio_sandbox.agent_runtime.runtime import websocket  # noqa: PLC0415 (Starlette is for those that use it)
+
+        return await websocket.serve(self._websocket, self._threads, handshake)
 
     async def _invoke(self, exchange: Exchange, read: Read) -> Answer:
         exchange.outcome = "success"
@@ -315,7 +311,7 @@ class AgentRuntimeServer:
         try:
             return await middleware.respond(request, endpoint, exchange)
         except (Exception, SystemExit) as error:  # noqa: BLE001 (it is answered)
-            return middleware.response(self._failure(exchange, error), exchange)
+            return middleware.response(exchange.refused(error), exchange)
         finally:
             exchange.relent()
             self._count(exchange)
@@ -361,6 +357,14 @@ def is_response(value: Any) -> TypeIs[Response]:
     """Tell whether `value` is a Starlette response; an agent that returns one has imported Starlette."""
     starlette = sys.modules.get("starlette.responses")
     return starlette is not None and isinstance(value, starlette.Response)
+
+
+def _not_found(path: str) -> RequestError:
+    return RequestError(HTTPStatus.NOT_FOUND, "not_found", f"there is no {path}; an agent has POST /invocations and GET /ping")
+
+
+def _no_websocket(path: str) -> RequestError:
+    return RequestError(HTTPStatus.FORBIDDEN, "no_websocket", f"this agent has no WebSocket at {path}")
 
 
 def _no_entrypoint() -> AgentRuntimeError:

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ppio_sandbox.agent_runtime.runtime.context import AgentRuntimeContext
-from ppio_sandbox.agent_runtime.runtime.exchange import Exchange
 from ppio_sandbox.agent_runtime.runtime.invocation import request_context
+from ppio_sandbox.agent_runtime.runtime.replies import Reply, RequestError
 
 if TYPE_CHECKING:
-    from ppio_sandbox.agent_runtime.runtime.asgi import Receive, Scope, Send
+    from ppio_sandbox.agent_runtime.runtime.handshake import Handshake
     from sandkit.serving.handlers import Handler
     from sandkit.serving.threads import Threads
 
 logger = logging.getLogger("ppio_sandbox.agent_runtime")
 
+_DONE = 1000
 _FAILED = 1011
 
 
-async def serve(handler: Handler, threads: Threads, scope: Scope, receive: Receive, send: Send) -> None:
-    """Have `handler` serve one connection, which it accepts itself; what it raises closes the connection with 1011."""
-    socket = WebSocket(scope, receive, send)
-    context = request_context(Exchange(scope, receive, None))
+async def serve(handler: Handler, threads: Threads, handshake: Handshake) -> Reply:
+    """Have `handler` serve one connection, which it accepts itself, and return how the handshake was answered.
+
+    A connection that it leaves open is closed with 1000, or with 1011 if it raises.
+
+    Raises:
+        RequestError: it has neither accepted nor refused.
+    """
+    socket = WebSocket({**handshake.scope, "type": "websocket"}, handshake.hear, handshake.tell)
+    context = request_context(handshake)
     AgentRuntimeContext.set_current_context(context)
-
-    def made() -> Any:
-        return context
-
+    code = _FAILED
     try:
-        await handler(socket, made, threads)
+        await handler(socket, lambda: context, threads)
+        code = _DONE
     except WebSocketDisconnect:
         logger.debug("the client has left the WebSocket (request %s)", context.request_id)
-    except Exception:
-        logger.exception("the agent's WebSocket failed (request %s)", context.request_id)
-        if WebSocketState.DISCONNECTED not in (socket.application_state, socket.client_state):
-            await socket.close(_FAILED)
+    finally:
+        if socket.application_state == socket.client_state == WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect):
+                await socket.close(code)
+    if handshake.answered is None:
+        raise RequestError(HTTPStatus.FORBIDDEN, "websocket_refused", "the agent has not accepted the WebSocket")
+    return Reply(handshake.answered, b"", [(b"x-request-id", handshake.request_id.encode())])
