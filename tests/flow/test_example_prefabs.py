@@ -190,7 +190,7 @@ async def test_the_programs_of_the_page_run(prefabs: Platform) -> None:
     page = (PREFABS.parents[1] / "docs" / "gateway.md").read_text()
     await store_secret(prefabs, "llm-client", "OPENAI_API_KEY", "sk-model")
     env = {"PPIO_API_KEY": prefabs.key, "GATEWAY_BASE_URL": prefabs.api_url, "PYTHONUTF8": "1", "PYTHONWARNINGS": "error"}
-    for name, said in (("translate", "你好,世界!\n"), ("chat", "You asked: Hello")):
+    for name, said in (("translate", "你好,世界!\n"), ("chat", "You asked: Hello"), ("jobs", "1 0 progress\n2 None done\n你好,世界!\n")):
         program = PREFABS.parents[1] / "docs_src" / "gateway" / f"{name}.py"
         assert f"```python\n{program.read_text()}```" in page
         assert await asyncio.to_thread(printed, program, env) == said

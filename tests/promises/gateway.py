@@ -63,6 +63,7 @@ PROMISES = [
     ("gateway.outputs", f"{_A} #59", "What a function leaves in data/outputs is returned as files; links, devices and odd names are not."),
     ("gateway.inputs", f"{_A} #42", "Input files lie in data/inputs/{key}/ in the caller's order; two of one name are both there."),
     ("gateway.idempotency", f"{_A} #51-55", "A request with an Idempotency-Key runs once per caller, and its answer can be fetched again."),
+    ("gateway.call_keys", "gateway-contract §5", "A call with an idempotency_key of its own runs once, in whatever batches it comes."),
     ("gateway.heartbeat", _C, "A long run keeps its connection alive and is still one JSON document."),
     ("gateway.disconnect", f"{_A} #62", "A caller that leaves cancels what it asked for within two seconds."),
     ("gateway.stream_choice", _C, "Accept and stream choose between events and a collected answer; a batch is always collected."),

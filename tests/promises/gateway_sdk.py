@@ -23,6 +23,12 @@ PROMISES = [
         "What has an idempotency key, or changes nothing, is sent again when it may help; nothing else is. Retry-After is kept.",
     ),
     (
+        "gateway-sdk.jobs",
+        "gateway-contract §5",
+        "A job is begun, asked about, followed and cancelled; its events are gone on with where a connection was cut.",
+    ),
+    ("gateway-sdk.call-keys", "gateway-contract §5", "Each call of a batch may have an idempotency key of its own."),
+    (
         "gateway-sdk.renewal",
         _1,
         "A token that a key was exchanged for is renewed near its expiry and when it is refused, once for all who wait.",

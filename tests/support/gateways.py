@@ -8,12 +8,13 @@ import json
 import subprocess
 import zipfile
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from gateway_sdk import AsyncGatewayClient, GatewayClient, StreamEvent
+from gateway_sdk import AsyncEventStream, AsyncGatewayClient, EventStream, GatewayClient, StreamEvent
 from support.fake_platform import Answer, Asked, Line, answers
 from support.platform import run
 from support.prefabs import publish
@@ -48,19 +49,18 @@ class Face:
 
     async def stream(self, most: int | None = None, **options: Any) -> list[StreamEvent]:
         """Return the events of a call, at most so many; then the loop is left."""
-        if isinstance(self.client, GatewayClient):
-            return await asyncio.to_thread(self._stream, self.client, most, options)
-        found: list[StreamEvent] = []
-        async for event in self.client.run("some-prefab", "1.0.0", "work", {}, stream=True, **options):
-            found.append(event)
-            if len(found) == most:
-                break
-        return found
+        return await self._read(self.client.run("some-prefab", "1.0.0", "work", {}, stream=True, **options), most)
+
+    async def follow(self, job_id: str, after: int = 0, most: int | None = None) -> list[StreamEvent]:
+        """Return the events of a job in the same way."""
+        return await self._read(self.client.job_events(job_id, after), most)
 
     @staticmethod
-    def _stream(client: GatewayClient, most: int | None, options: dict[str, Any]) -> list[StreamEvent]:
+    async def _read(stream: EventStream | AsyncEventStream, most: int | None) -> list[StreamEvent]:
+        if isinstance(stream, EventStream):
+            return await asyncio.to_thread(list, islice(stream, most))
         found: list[StreamEvent] = []
-        for event in client.run("some-prefab", "1.0.0", "work", {}, stream=True, **options):
+        async for event in stream:
             found.append(event)
             if len(found) == most:
                 break

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import gateway_sdk
 from gateway_sdk import AsyncGatewayClient, CallStatus, GatewayClient, GatewayError, PrefabCall, PrefabResult, faults, requests
-from gateway_sdk.events import EventReader
+from gateway_sdk.events import Reading
 from gateway_sdk.places import find_base_url
 from sandkit.http.messages import Reply
 from sandkit.http.proxies import Proxies
@@ -100,7 +100,7 @@ def test_any_success_is_read_or_refused_as_unreadable(body: bytes) -> None:
 def test_a_stream_may_be_cut_anywhere(events: list[tuple[str, Any]], data: st.DataObject) -> None:
     body = b"".join(b"data: " + json.dumps({"type": kind, "data": value}).encode() + b"\n\n" for kind, value in [*events, ("done", 1)])
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
-    reader = EventReader()
+    reader = Reading(requests.stream(PrefabCall("p", "1", "f"), key=None))
     found = [event for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True) for event in reader.feed(body[start:end])]
     assert [(event.type, event.data) for event in found] == [*events, ("done", 1)]
     assert reader.ended

@@ -12,6 +12,7 @@ from gateway_sdk.exceptions import (
     AgentContextRequiredError,
     AuthenticationError,
     GatewayError,
+    JobNotFoundError,
     MissingSecretError,
     PrefabExecutionError,
     PrefabNotFoundError,
@@ -21,7 +22,7 @@ from gateway_sdk.exceptions import (
     StoredFileNotFoundError,
     ValidationError,
 )
-from gateway_sdk.models import BatchResult, CallStatus, PrefabCall, PrefabInfo, PrefabResult, StreamEvent
+from gateway_sdk.models import BatchResult, CallStatus, Job, JobStatus, PrefabCall, PrefabInfo, PrefabResult, StreamEvent
 from gateway_sdk.prefab import AsyncPrefab, Prefab
 from gateway_sdk.streams import AsyncEventStream, EventStream
 
@@ -39,6 +40,9 @@ __all__ = [
     "EventStream",
     "GatewayClient",
     "GatewayError",
+    "Job",
+    "JobNotFoundError",
+    "JobStatus",
     "MissingSecretError",
     "Prefab",
     "PrefabCall",

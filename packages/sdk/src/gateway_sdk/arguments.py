@@ -9,7 +9,6 @@ DEFAULT_TIMEOUT = 1200
 """Seconds that a request may take (resolution 33)."""
 CONNECT_SECONDS = 10.0
 TEMPORARY_SECONDS = 86400
-LINK_SECONDS = 3600
 PAGE = 100
 
 

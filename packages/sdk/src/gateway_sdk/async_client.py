@@ -1,32 +1,26 @@
-"""The asynchronous client: the same methods over the same flows as `client`. It decides nothing; it sends, waits and writes files."""
+"""The asynchronous client: the same methods over the same flows as `client`."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
-from weakref import WeakKeyDictionary
 
-from gateway_sdk import events, faults, requests, transfers
-from gateway_sdk.arguments import CONNECT_SECONDS, DEFAULT_TIMEOUT, LINK_SECONDS, PAGE, TEMPORARY_SECONDS, core_of
-from gateway_sdk.flows import Pause, Renew, Send
-from gateway_sdk.logs import closed, log_failure, log_reply
-from gateway_sdk.models import BatchResult, PrefabCall, PrefabInfo, PrefabResult, StreamEvent
+from gateway_sdk import requests, transfers
+from gateway_sdk.arguments import DEFAULT_TIMEOUT, PAGE, TEMPORARY_SECONDS, core_of
+from gateway_sdk.async_carrier import AsyncCarrier
+from gateway_sdk.events import JobReading, Reading
+from gateway_sdk.flows import LINK_SECONDS
+from gateway_sdk.models import BatchResult, Job, PrefabCall, PrefabInfo, PrefabResult
 from gateway_sdk.prefab import AsyncPrefab
 from gateway_sdk.streams import AsyncEventStream
-from sandkit.http.errors import TransportError
-from sandkit.http.messages import EVENTS_TYPE, Limits, Reply
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
-    from gateway_sdk.flows import Flow, Step
     from gateway_sdk.requests import Wanted
-    from sandkit.http.sender import AsyncSender, StreamedReply
 
 T = TypeVar("T")
 
@@ -46,9 +40,7 @@ class AsyncGatewayClient:
         jwt_token: str | None = None,
     ) -> None:
         self._core = core_of(internal_token, base_url, timeout, api_key, jwt_token)
-        self._sender: AsyncSender | None = None
-        self._closed = False
-        self._renewing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._carrier = AsyncCarrier(self._core)
 
     @classmethod
     async def from_api_key(cls, api_key: str, base_url: str | None = None, timeout: float = DEFAULT_TIMEOUT) -> Self:  # noqa: ASYNC109 (the client's own)
@@ -58,7 +50,7 @@ class AsyncGatewayClient:
             AuthenticationError: the key is wrong. GatewayError: it could not be asked.
         """
         client = cls(base_url=base_url, timeout=timeout, api_key=api_key)
-        await client._drive(client._core.exchange(), client._whole)
+        await client._carrier.do(client._core.exchange())
         return client
 
     @property
@@ -125,7 +117,7 @@ class AsyncGatewayClient:
         """Call a function: await its result, or with `stream` iterate its events. See `GatewayClient.run`."""
         call = PrefabCall(prefab_id, version, function_name, parameters, files)
         if stream:
-            return AsyncEventStream(self._events(requests.stream(call, key=idempotency_key)))
+            return AsyncEventStream(self._carrier.events(Reading(requests.stream(call, key=idempotency_key))))
         return self._one(requests.run([call], key=idempotency_key))
 
     async def run_batch(self, calls: Sequence[PrefabCall], *, idempotency_key: str | None = None) -> BatchResult:
@@ -135,6 +127,40 @@ class AsyncGatewayClient:
             GatewayError: the batch as a whole was refused.
         """
         return await self._ask(requests.run(list(calls), key=idempotency_key))
+
+    async def start_job(self, calls: Sequence[PrefabCall], *, idempotency_key: str | None = None) -> Job:
+        """Run calls without waiting for them; the job goes on when this client is gone. What is refused at once raises, as in `run`.
+
+        Raises:
+            GatewayError: the job was not begun.
+        """
+        return await self._ask(requests.start_job(list(calls), key=idempotency_key))
+
+    async def get_job(self, job_id: str) -> Job:
+        """Return how a job stands: one that was started, or the `job_id` of a result.
+
+        Raises:
+            JobNotFoundError: there is none of yours.
+        """
+        return await self._ask(requests.get_job(job_id))
+
+    def job_events(self, job_id: str, after: int = 0) -> AsyncEventStream:
+        """Follow a job: its events from the one behind number `after`, as they come. The last one, `done` or `error`, is the job's own.
+
+        A connection that is cut is made again, and nothing is missed. Leaving the loop leaves the job alone.
+
+        Raises:
+            JobNotFoundError: there is none of yours; raised when the first event is asked for.
+        """
+        return AsyncEventStream(self._carrier.events(JobReading(job_id, after)))
+
+    async def cancel_job(self, job_id: str) -> Job:
+        """End a running job and return it ended; one that has ended already is returned as it is.
+
+        Raises:
+            JobNotFoundError: there is none of yours.
+        """
+        return await self._ask(requests.cancel_job(job_id))
 
     def prefab(self, prefab_id: str, version: str) -> AsyncPrefab:
         """Return a prefab to call functions of."""
@@ -166,8 +192,7 @@ class AsyncGatewayClient:
         Raises:
             AgentContextRequiredError: the credential names no agent. OSError: the file cannot be read.
         """
-        upload = await asyncio.to_thread(transfers.plain, file_path, content_type, progress)
-        return await self._ask(requests.upload_file(transfers.form(upload, {}, temporary=False)))
+        return await self._ask(requests.upload_file(await asyncio.to_thread(transfers.permanent, file_path, content_type, progress)))
 
     async def upload_temp_file(
         self,
@@ -183,9 +208,8 @@ class AsyncGatewayClient:
         Raises:
             AgentContextRequiredError: the credential names no agent. OSError: the file cannot be read.
         """
-        fields = {"ttl": str(ttl)} | ({} if session_id is None else {"session_id": session_id})
-        upload = await asyncio.to_thread(transfers.plain, file_path, content_type, progress)
-        return await self._ask(requests.upload_file(transfers.form(upload, fields, temporary=True)))
+        upload = await asyncio.to_thread(transfers.passing, file_path, ttl, session_id, content_type, progress)
+        return await self._ask(requests.upload_file(upload))
 
     async def upload_input_file(
         self,
@@ -200,9 +224,7 @@ class AsyncGatewayClient:
             GatewayError: it was refused. OSError: the file cannot be read.
         """
         upload = await asyncio.to_thread(transfers.plain, file_path, content_type, progress)
-        address, s3_url = await self._ask(requests.upload_url(upload.name, content_type))
-        await self._ask(requests.put(address, upload))
-        return s3_url
+        return await self._carrier.do(self._core.store_input(upload))
 
     async def download_file(
         self, s3_url: str, local_path: str | os.PathLike[str], *, progress: Callable[[int, int | None], object] | None = None
@@ -212,11 +234,10 @@ class AsyncGatewayClient:
         Raises:
             StoredFileNotFoundError: there is none. AuthenticationError: it is another's. OSError: it cannot be written.
         """
-        address = await self.get_presigned_url(s3_url)
         async with AsyncExitStack() as stack:
-            source = await self._opened(requests.fetch(address, s3_url), stack)
+            source = await self._carrier.opened(self._core.fetch(s3_url), stack)
             arrival = stack.enter_context(transfers.arriving(local_path, source.headers, progress))
-            blocks = await stack.enter_async_context(aclosing(self._blocks(source)))
+            blocks = await stack.enter_async_context(aclosing(self._carrier.blocks(source)))
             async for block in blocks:
                 await asyncio.to_thread(arrival.write, block)
 
@@ -240,9 +261,7 @@ class AsyncGatewayClient:
 
     async def close(self) -> None:
         """Close the connections of this event loop. The client cannot be used again."""
-        sender, self._sender, self._closed = self._sender, None, True
-        if sender is not None:
-            await sender.aclose()
+        await self._carrier.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -251,98 +270,7 @@ class AsyncGatewayClient:
         await self.close()
 
     async def _ask(self, wanted: Wanted[T]) -> T:
-        return await self._drive(self._core.ask(wanted), self._whole)
+        return await self._carrier.do(self._core.ask(wanted))
 
     async def _one(self, wanted: Wanted[BatchResult]) -> PrefabResult:
         return (await self._ask(wanted)).results[0]
-
-    async def _events(self, wanted: Wanted[Reply]) -> AsyncGenerator[StreamEvent]:
-        async with AsyncExitStack() as stack:
-            source = await self._opened(wanted, stack)
-            blocks = await stack.enter_async_context(aclosing(self._blocks(source)))
-            if not source.headers.get("content-type", "").startswith(EVENTS_TYPE):
-                for event in events.whole(Reply(source.status, source.headers, b"".join([block async for block in blocks]))):
-                    yield event
-                return
-            reader = events.EventReader()
-            async for block in blocks:
-                for event in reader.feed(block):
-                    yield event
-                if reader.ended:
-                    return
-            for event in reader.finish():
-                yield event
-
-    async def _opened(self, wanted: Wanted[Reply], stack: AsyncExitStack) -> StreamedReply:
-        """Return a successful answer whose body is still to come; `stack` closes it."""
-        found: list[StreamedReply] = []
-
-        async def send(step: Send) -> Reply:
-            reply = await stack.enter_async_context(self._connection().open(step.request, timeout=step.seconds))
-            if reply.status >= 300:
-                return await reply.whole()
-            found.append(reply)
-            return Reply(reply.status, reply.headers, b"")
-
-        await self._drive(self._core.ask(wanted), send)
-        return found[-1]
-
-    async def _blocks(self, source: StreamedReply) -> AsyncGenerator[bytes]:
-        try:
-            async for block in source:
-                yield block
-        except TransportError as error:
-            raise faults.from_transport(error, self._core.credentials.hidden()) from None
-
-    async def _whole(self, step: Send) -> Reply:
-        if not step.lasting:
-            return await self._connection().send(step.request, timeout=step.seconds)
-        async with AsyncExitStack() as stack:
-            request = step.request
-            if step.upload is not None:
-                file = stack.enter_context(await asyncio.to_thread(step.upload.open))
-                request = replace(request, body=step.upload.pieces_async(file))
-            reply = await stack.enter_async_context(self._connection().open(request, timeout=step.seconds))
-            return await reply.whole()
-
-    async def _drive(self, flow: Flow[T], send: Callable[[Send], Awaitable[Reply]]) -> T:
-        """Carry out a flow's steps; `send` is how requests go out."""
-        try:
-            step = next(flow)
-            while True:
-                answer, failure = await self._step(step, send)
-                step = flow.send(answer) if failure is None else flow.throw(failure)
-        except StopIteration as end:
-            return end.value
-
-    async def _step(self, step: Step, send: Callable[[Send], Awaitable[Reply]]) -> tuple[Reply | None, TransportError | None]:
-        match step:
-            case Send():
-                return await self._logged(step, send)
-            case Pause():
-                await asyncio.sleep(step.seconds)
-            case Renew():
-                async with self._renewing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-                    if self._core.credentials.exchanged is step.old:
-                        await self._drive(self._core.exchange(), self._whole)
-        return None, None
-
-    async def _logged(self, step: Send, send: Callable[[Send], Awaitable[Reply]]) -> tuple[Reply | None, TransportError | None]:
-        started = time.perf_counter()
-        try:
-            reply = await send(step)
-        except TransportError as error:
-            log_failure(step, error)
-            return None, error
-        log_reply(step, reply, time.perf_counter() - started)
-        return reply, None
-
-    def _connection(self) -> AsyncSender:
-        if self._closed:
-            raise closed()
-        if self._sender is None:
-            from sandkit.http.proxies import Proxies  # noqa: PLC0415 (with its user)
-            from sandkit.http.sender import AsyncSender  # noqa: PLC0415 (no HTTP library before the first call)
-
-            self._sender = AsyncSender(Limits(connect_timeout=CONNECT_SECONDS, proxies=Proxies.from_environment()))
-        return self._sender

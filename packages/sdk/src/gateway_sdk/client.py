@@ -1,31 +1,25 @@
-"""The synchronous client (seed 004). It decides nothing: `flows` does; this sends, waits and writes files."""
+"""The synchronous client (seed 004): a face over `flows`, which decides, and `carrier`, which sends."""
 
 from __future__ import annotations
 
-import threading
-import time
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-from gateway_sdk import events, faults, requests, transfers
-from gateway_sdk.arguments import CONNECT_SECONDS, DEFAULT_TIMEOUT, LINK_SECONDS, PAGE, TEMPORARY_SECONDS, core_of
-from gateway_sdk.flows import Pause, Renew, Send
-from gateway_sdk.logs import closed, log_failure, log_reply
-from gateway_sdk.models import BatchResult, PrefabCall, PrefabInfo, PrefabResult, StreamEvent
+from gateway_sdk import requests, transfers
+from gateway_sdk.arguments import DEFAULT_TIMEOUT, PAGE, TEMPORARY_SECONDS, core_of
+from gateway_sdk.carrier import Carrier
+from gateway_sdk.events import JobReading, Reading
+from gateway_sdk.flows import LINK_SECONDS
+from gateway_sdk.models import BatchResult, Job, PrefabCall, PrefabInfo, PrefabResult
 from gateway_sdk.prefab import Prefab
 from gateway_sdk.streams import EventStream
-from sandkit.http.errors import TransportError
-from sandkit.http.messages import EVENTS_TYPE, Limits, Reply
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from gateway_sdk.flows import Flow, Step
     from gateway_sdk.requests import Wanted
-    from sandkit.http.sync_sender import SyncSender, SyncStreamedReply
 
 T = TypeVar("T")
 
@@ -54,10 +48,7 @@ class GatewayClient:
         jwt_token: str | None = None,
     ) -> None:
         self._core = core_of(internal_token, base_url, timeout, api_key, jwt_token)
-        self._sender: SyncSender | None = None
-        self._closed = False
-        self._lock = threading.Lock()
-        self._renewing = threading.Lock()
+        self._carrier = Carrier(self._core)
 
     @classmethod
     def from_api_key(cls, api_key: str, base_url: str | None = None, timeout: float = DEFAULT_TIMEOUT) -> Self:
@@ -67,7 +58,7 @@ class GatewayClient:
             AuthenticationError: the key is wrong. GatewayError: it could not be asked.
         """
         client = cls(base_url=base_url, timeout=timeout, api_key=api_key)
-        client._drive(client._core.exchange(), client._whole)
+        client._carrier.do(client._core.exchange())
         return client
 
     @property
@@ -150,7 +141,7 @@ class GatewayClient:
         """
         call = PrefabCall(prefab_id, version, function_name, parameters, files)
         if stream:
-            return EventStream(self._events(requests.stream(call, key=idempotency_key)))
+            return EventStream(self._carrier.events(Reading(requests.stream(call, key=idempotency_key))))
         return self._ask(requests.run([call], key=idempotency_key)).results[0]
 
     def run_batch(self, calls: Sequence[PrefabCall], *, idempotency_key: str | None = None) -> BatchResult:
@@ -160,6 +151,40 @@ class GatewayClient:
             GatewayError: the batch as a whole was refused.
         """
         return self._ask(requests.run(list(calls), key=idempotency_key))
+
+    def start_job(self, calls: Sequence[PrefabCall], *, idempotency_key: str | None = None) -> Job:
+        """Run calls without waiting for them; the job goes on when this client is gone. What is refused at once raises, as in `run`.
+
+        Raises:
+            GatewayError: the job was not begun.
+        """
+        return self._ask(requests.start_job(list(calls), key=idempotency_key))
+
+    def get_job(self, job_id: str) -> Job:
+        """Return how a job stands: one that was started, or the `job_id` of a result.
+
+        Raises:
+            JobNotFoundError: there is none of yours.
+        """
+        return self._ask(requests.get_job(job_id))
+
+    def job_events(self, job_id: str, after: int = 0) -> EventStream:
+        """Follow a job: its events from the one behind number `after`, as they come. The last one, `done` or `error`, is the job's own.
+
+        A connection that is cut is made again, and nothing is missed. Leaving the loop leaves the job alone.
+
+        Raises:
+            JobNotFoundError: there is none of yours; raised when the first event is asked for.
+        """
+        return EventStream(self._carrier.events(JobReading(job_id, after)))
+
+    def cancel_job(self, job_id: str) -> Job:
+        """End a running job and return it ended; one that has ended already is returned as it is.
+
+        Raises:
+            JobNotFoundError: there is none of yours.
+        """
+        return self._ask(requests.cancel_job(job_id))
 
     def prefab(self, prefab_id: str, version: str) -> Prefab:
         """Return a prefab to call functions of."""
@@ -191,8 +216,7 @@ class GatewayClient:
         Raises:
             AgentContextRequiredError: the credential names no agent. OSError: the file cannot be read.
         """
-        upload = transfers.plain(file_path, content_type, progress)
-        return self._ask(requests.upload_file(transfers.form(upload, {}, temporary=False)))
+        return self._ask(requests.upload_file(transfers.permanent(file_path, content_type, progress)))
 
     def upload_temp_file(
         self,
@@ -208,9 +232,7 @@ class GatewayClient:
         Raises:
             AgentContextRequiredError: the credential names no agent. OSError: the file cannot be read.
         """
-        fields = {"ttl": str(ttl)} | ({} if session_id is None else {"session_id": session_id})
-        upload = transfers.plain(file_path, content_type, progress)
-        return self._ask(requests.upload_file(transfers.form(upload, fields, temporary=True)))
+        return self._ask(requests.upload_file(transfers.passing(file_path, ttl, session_id, content_type, progress)))
 
     def upload_input_file(
         self,
@@ -224,10 +246,7 @@ class GatewayClient:
         Raises:
             GatewayError: it was refused. OSError: the file cannot be read.
         """
-        upload = transfers.plain(file_path, content_type, progress)
-        address, s3_url = self._ask(requests.upload_url(upload.name, content_type))
-        self._ask(requests.put(address, upload))
-        return s3_url
+        return self._carrier.do(self._core.store_input(transfers.plain(file_path, content_type, progress)))
 
     def download_file(
         self, s3_url: str, local_path: str | os.PathLike[str], *, progress: Callable[[int, int | None], object] | None = None
@@ -237,11 +256,10 @@ class GatewayClient:
         Raises:
             StoredFileNotFoundError: there is none. AuthenticationError: it is another's. OSError: it cannot be written.
         """
-        address = self.get_presigned_url(s3_url)
         with ExitStack() as stack:
-            source = self._opened(requests.fetch(address, s3_url), stack)
+            source = self._carrier.opened(self._core.fetch(s3_url), stack)
             arrival = stack.enter_context(transfers.arriving(local_path, source.headers, progress))
-            for block in self._blocks(source):
+            for block in self._carrier.blocks(source):
                 arrival.write(block)
 
     def get_presigned_url(self, s3_url: str, expires_in: int = LINK_SECONDS) -> str:
@@ -262,10 +280,7 @@ class GatewayClient:
 
     def close(self) -> None:
         """Close the connections. The client cannot be used again."""
-        with self._lock:
-            sender, self._sender, self._closed = self._sender, None, True
-        if sender is not None:
-            sender.close()
+        self._carrier.close()
 
     def __enter__(self) -> Self:
         return self
@@ -274,89 +289,4 @@ class GatewayClient:
         self.close()
 
     def _ask(self, wanted: Wanted[T]) -> T:
-        return self._drive(self._core.ask(wanted), self._whole)
-
-    def _events(self, wanted: Wanted[Reply]) -> Generator[StreamEvent]:
-        with ExitStack() as stack:
-            source = self._opened(wanted, stack)
-            if not source.headers.get("content-type", "").startswith(EVENTS_TYPE):
-                yield from events.whole(Reply(source.status, source.headers, b"".join(self._blocks(source))))
-                return
-            reader = events.EventReader()
-            for block in self._blocks(source):
-                yield from reader.feed(block)
-                if reader.ended:
-                    return
-            yield from reader.finish()
-
-    def _opened(self, wanted: Wanted[Reply], stack: ExitStack) -> SyncStreamedReply:
-        """Return a successful answer whose body is still to come; `stack` closes it."""
-        found: list[SyncStreamedReply] = []
-
-        def send(step: Send) -> Reply:
-            reply = stack.enter_context(self._connection().open(step.request, timeout=step.seconds))
-            if reply.status >= 300:
-                return reply.whole()
-            found.append(reply)
-            return Reply(reply.status, reply.headers, b"")
-
-        self._drive(self._core.ask(wanted), send)
-        return found[-1]
-
-    def _blocks(self, source: SyncStreamedReply) -> Generator[bytes]:
-        try:
-            yield from source
-        except TransportError as error:
-            raise faults.from_transport(error, self._core.credentials.hidden()) from None
-
-    def _whole(self, step: Send) -> Reply:
-        if not step.lasting:
-            return self._connection().send(step.request, timeout=step.seconds)
-        with ExitStack() as stack:
-            request = step.request
-            if step.upload is not None:
-                request = replace(request, body=step.upload.pieces(stack.enter_context(step.upload.open())))
-            return stack.enter_context(self._connection().open(request, timeout=step.seconds)).whole()
-
-    def _drive(self, flow: Flow[T], send: Callable[[Send], Reply]) -> T:
-        """Carry out a flow's steps; `send` is how requests go out."""
-        try:
-            step = next(flow)
-            while True:
-                answer, failure = self._step(step, send)
-                step = flow.send(answer) if failure is None else flow.throw(failure)
-        except StopIteration as end:
-            return end.value
-
-    def _step(self, step: Step, send: Callable[[Send], Reply]) -> tuple[Reply | None, TransportError | None]:
-        match step:
-            case Send():
-                return self._logged(step, send)
-            case Pause():
-                time.sleep(step.seconds)
-            case Renew():
-                with self._renewing:
-                    if self._core.credentials.exchanged is step.old:
-                        self._drive(self._core.exchange(), self._whole)
-        return None, None
-
-    def _logged(self, step: Send, send: Callable[[Send], Reply]) -> tuple[Reply | None, TransportError | None]:
-        started = time.perf_counter()
-        try:
-            reply = send(step)
-        except TransportError as error:
-            log_failure(step, error)
-            return None, error
-        log_reply(step, reply, time.perf_counter() - started)
-        return reply, None
-
-    def _connection(self) -> SyncSender:
-        with self._lock:
-            if self._closed:
-                raise closed()
-            if self._sender is None:
-                from sandkit.http.proxies import Proxies  # noqa: PLC0415 (with its user)
-                from sandkit.http.sync_sender import SyncSender  # noqa: PLC0415 (no HTTP library before the first call)
-
-                self._sender = SyncSender(Limits(connect_timeout=CONNECT_SECONDS, proxies=Proxies.from_environment()))
-            return self._sender
+        return self._carrier.do(self._core.ask(wanted))

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway_sdk.exceptions import GatewayError, ServiceUnavailableError
 from gateway_sdk.models import TERMINAL, StreamEvent
-from gateway_sdk.requests import read_batch
+from gateway_sdk.requests import job_events, read_batch
+from sandkit.http.messages import EVENTS_TYPE
 from sandkit.wire.sse import Decoder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway_sdk.requests import Wanted
     from sandkit.http.messages import Reply
     from sandkit.wire.sse import Event
 
 LIMIT = 16 * 1024 * 1024
 """Bytes of one event, line by line or all at once; our gateway sends 256 KiB at most."""
+_CUTS = 4
+"""How often a job's events are asked for again while nothing new comes."""
 
 
-class EventReader:
-    """Reads one stream. `ended` is True after `done` or `error`: nothing comes after it."""
+class Reading:
+    """What a stream is asked for with, and how its answer is read. `ended` is True after `done` or `error`: nothing comes after it.
 
-    def __init__(self) -> None:
+    Ask for `wanted`, `begin` with the answer's headers, `feed` it, `finish`. An answer that is one JSON document is the call's end.
+    """
+
+    def __init__(self, wanted: Wanted[Reply]) -> None:
+        self.wanted = wanted
         self.ended = False
+        self._document: list[bytes] | None = None
+        self._decoder = Decoder()
+        self._pending = 0
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """Read an answer from its beginning."""
+        self._document = None if headers.get("content-type", "").startswith(EVENTS_TYPE) else []
         self._decoder = Decoder()
         self._pending = 0
 
@@ -32,6 +50,9 @@ class EventReader:
         Raises:
             GatewayError: one event is larger than the limit.
         """
+        if self._document is not None:
+            self._document.append(chunk)
+            return []
         found = self._decoder.feed(chunk)
         self._pending = 0 if found else self._pending + len(chunk)
         if self._pending > LIMIT:
@@ -44,27 +65,61 @@ class EventReader:
         Raises:
             ServiceUnavailableError: the stream has ended without `done` or `error`.
         """
+        if self._document is not None:
+            self.ended = True
+            return _whole(b"".join(self._document))
         events = [] if self.ended else self._events(self._decoder.feed(b"\n\n"))
         if not self.ended and not events:
             raise ServiceUnavailableError("the stream ended before the call did: there was neither done nor error", "STREAM_CUT")
         return events
 
+    def cut(self, error: GatewayError) -> None:
+        """Hear that the stream was cut off, and raise that: what was missed cannot be had, and the call is not made again."""
+        raise error
+
     def _events(self, found: list[Event]) -> list[StreamEvent]:
         events: list[StreamEvent] = []
         for raw in found:
-            event = None if self.ended else _event(raw)
+            event = None if self.ended else self._taken(raw)
             if event is not None:
                 events.append(event)
                 self.ended = event.type in TERMINAL
         return events
 
+    def _taken(self, raw: Event) -> StreamEvent | None:
+        return _event(raw)
 
-def whole(reply: Reply) -> list[StreamEvent]:
+
+class JobReading(Reading):
+    """The events of a job, which goes on whether its caller reads or not: after a cut they are asked for from the last one on."""
+
+    def __init__(self, job_id: str, after: int) -> None:
+        super().__init__(job_events(job_id, after))
+        self._job_id = job_id
+        self._after = after
+        self._cuts = 0
+
+    def cut(self, error: GatewayError) -> None:
+        """Ask again after the last event, a few times in a row at most."""
+        self._cuts += 1
+        if self._cuts == _CUTS or error.error_code == "TIMEOUT":
+            raise error
+        self.wanted = job_events(self._job_id, self._after)
+
+    def _taken(self, raw: Event) -> StreamEvent | None:
+        event = _event(raw)
+        if event is not None and raw.id.isdecimal():
+            self._after, self._cuts = int(raw.id), 0
+            return replace(event, number=self._after)
+        return event
+
+
+def _whole(body: bytes) -> list[StreamEvent]:
     """Return the events of an answer that came as one JSON document: the end of the call."""
     try:
-        value: object = json.loads(reply.body)
+        value: object = json.loads(body)
     except (ValueError, RecursionError):
-        raise GatewayError(f"the gateway's answer is neither events nor JSON (HTTP {reply.status})", "UNREADABLE_REPLY") from None
+        raise GatewayError("the gateway's answer is neither events nor JSON", "UNREADABLE_REPLY") from None
     [result] = read_batch(value, 1).results
     if result.is_success():
         return [StreamEvent("done", result.output, files=result.get_files())]
@@ -87,9 +142,14 @@ def _event(raw: Event) -> StreamEvent | None:
     kind = fields.get("type")
     if not isinstance(kind, str):
         return StreamEvent(named or "content", fields.get("data", fields))
-    code = fields.get("error_code")
+    code, call = fields.get("error_code"), fields.get("call")
     return StreamEvent(
-        kind, fields.get("data"), None if code is None else str(code), _mapping(fields.get("metadata")), _mapping(fields.get("files"))
+        kind,
+        fields.get("data"),
+        None if code is None else str(code),
+        _mapping(fields.get("metadata")),
+        _mapping(fields.get("files")),
+        call=call if isinstance(call, int) else None,
     )
 
 

@@ -4,6 +4,7 @@ GatewayError
 ├── AuthenticationError         who calls is not known, or may not do this
 ├── PrefabNotFoundError         there is no such prefab, version or function
 ├── StoredFileNotFoundError     there is no such file
+├── JobNotFoundError            there is no such job
 ├── ValidationError             the request is wrong (also a ValueError)
 ├── QuotaExceededError          a quota is used up
 │   └── RateLimitError          too many requests for the moment: `retry_after` says when
@@ -26,6 +27,7 @@ __all__ = [
     "AgentContextRequiredError",
     "AuthenticationError",
     "GatewayError",
+    "JobNotFoundError",
     "MissingSecretError",
     "PrefabExecutionError",
     "PrefabNotFoundError",
@@ -103,6 +105,15 @@ class StoredFileNotFoundError(GatewayError):
     def s3_url(self) -> str:
         """What was asked for."""
         return self._text("s3_url", "unknown")
+
+
+class JobNotFoundError(GatewayError):
+    """There is no such job, it is another's, or it ended more than a day ago (404)."""
+
+    @property
+    def job_id(self) -> str:
+        """What was asked for."""
+        return self._text("job_id", "unknown")
 
 
 class ValidationError(GatewayError, ValueError):

@@ -15,6 +15,7 @@ from gateway_sdk.exceptions import (
     AgentContextRequiredError,
     AuthenticationError,
     GatewayError,
+    JobNotFoundError,
     MissingSecretError,
     PrefabExecutionError,
     PrefabNotFoundError,
@@ -116,6 +117,8 @@ def make(
     kind = CLASS_OF.get(code) or _BY_STATUS.get(status or 0) or (ServiceUnavailableError if (status or 0) >= 500 else GatewayError)
     if kind is PrefabNotFoundError and "s3_url" in details:
         kind = StoredFileNotFoundError
+    elif kind is PrefabNotFoundError and status is not None and "job_id" in details:
+        kind = JobNotFoundError
     hidden = tuple(hidden)
     told = {name: scrubbed(value, hidden) if isinstance(value, str) else value for name, value in details.items()}
     told.pop("error_code", None)

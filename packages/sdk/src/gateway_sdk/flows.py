@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TRIES = 4
 """How often a request is sent in all, where it may be sent again."""
+LINK_SECONDS = 3600
+"""How long a signed address lives, if nothing else is said."""
 _PASSING = (502, 503, 504)
 _FIRST_DELAY = 0.25
 _LONGEST_DELAY = 60.0
@@ -34,12 +36,16 @@ _LONGEST_DELAY = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a request. `seconds` bound the whole exchange, or each wait of it where it is `lasting`; give back the `Reply`."""
+    """Send a request. `seconds` bound the whole exchange, or each wait of it where it is `lasting`; give back the `Reply`.
+
+    Of a `streamed` one that succeeds give back the head; its body is what the flow was for.
+    """
 
     request: Request
     seconds: float
     upload: Upload | None = None
     lasting: bool = False
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,17 @@ class Core:
         token, life = yield from self.ask(replace(wanted, signed=True, request=self._to_gateway(wanted.request)))
         self.credentials.keep(token, life, self.clock())
 
+    def store_input(self, upload: Upload) -> Flow[str]:
+        """Store a file behind a signed address and return its s3:// URL."""
+        address, s3_url = yield from self.ask(requests.upload_url(upload.name, upload.content_type))
+        yield from self.ask(requests.put(address, upload))
+        return s3_url
+
+    def fetch(self, s3_url: str) -> Flow[Reply]:
+        """Get a file from a signed address: a streamed answer."""
+        address = yield from self.ask(requests.presigned(s3_url, LINK_SECONDS))
+        return (yield from self.ask(requests.fetch(address, s3_url)))
+
     def _admitted(self, wanted: Wanted[T], deadline: float) -> Flow[Reply]:
         """Send once with a credential; a second time with another one where the first was refused and can be renewed."""
         if wanted.signed:
@@ -122,7 +139,7 @@ class Core:
 
     def _sent(self, wanted: Wanted[T], request: Request, deadline: float) -> Flow[Reply]:
         seconds = self.timeout if wanted.lasting else max(0.001, deadline - self.clock())
-        reply = yield Send(request, seconds, wanted.upload, wanted.lasting)
+        reply = yield Send(request, seconds, wanted.upload, wanted.lasting, wanted.streamed)
         assert reply is not None
         return reply
 

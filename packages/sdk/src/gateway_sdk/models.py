@@ -25,13 +25,17 @@ class CallStatus(StrEnum):
 
 @dataclass(frozen=True)
 class PrefabCall:
-    """One call of a batch. `version` may be an alias: `latest`, `^1`, `1.0`; `files` are s3:// URLs by the function's keys."""
+    """One call of a batch. `version` may be an alias: `latest`, `^1`, `1.0`; `files` are s3:// URLs by the function's keys.
+
+    With an `idempotency_key` of its own the gateway runs this call once, in whatever batch it is sent again.
+    """
 
     prefab_id: str
     version: str
     function_name: str
     parameters: Mapping[str, Any] | None = None
     files: Mapping[str, Sequence[str]] | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,43 @@ class BatchResult:
     results: list[PrefabResult] = field(default_factory=list[PrefabResult])
 
 
+class JobStatus(StrEnum):
+    """How a job stands. All but `RUNNING` are final."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    PARTIAL_SUCCESS = "PARTIAL_SUCCESS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that goes on without its caller, for a day after its end. Times are ISO 8601, in UTC.
+
+    `calls` says what is called (`prefab_id`, exact `version`, `function_name`); `results` has one for each, in order, when the job has
+    ended. It stays None for runs that were waited for: their results were the answer.
+    """
+
+    job_id: str
+    status: JobStatus
+    calls: tuple[dict[str, Any], ...] = ()
+    results: list[PrefabResult] | None = None
+    created_at: str | None = None
+    finished_at: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.status is not JobStatus.RUNNING
+
+
 @dataclass(frozen=True)
 class StreamEvent:
     """One event: `type` is start, content, progress, done, error, or a word of the function's own.
 
-    `error_code` is there for errors, `metadata` and `files` (s3:// URLs by key) where the gateway sends them.
+    `error_code` is there for errors, `metadata` and `files` (s3:// URLs by key) where the gateway sends them. A job's events have a
+    `number`, to go on after, and `call`, the place in the job of the call that they are from.
     """
 
     type: str
@@ -95,6 +131,8 @@ class StreamEvent:
     error_code: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     files: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    number: int | None = None
+    call: int | None = None
 
     def exception(self) -> GatewayError | None:
         """Return an `error` event as the exception that it would be, None for all others."""

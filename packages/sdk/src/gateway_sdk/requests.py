@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from gateway_sdk import faults
 from gateway_sdk.exceptions import ValidationError
-from gateway_sdk.models import BatchResult, CallStatus, PrefabCall, PrefabInfo, PrefabResult
+from gateway_sdk.models import BatchResult, CallStatus, Job, JobStatus, PrefabCall, PrefabInfo, PrefabResult
 from sandkit.http.messages import EVENTS_TYPE, JSON_TYPE, Reply, Request
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Wanted(Generic[T_co]):
     """A request with the function that reads its success.
 
     `about` is what failures are told with; `repeatable` requests may be sent again; `upload` is a body that comes from a file;
-    `signed` requests go to a signed URL as they are: they carry no credential.
+    `signed` requests go to a signed URL as they are: they carry no credential. A `lasting` answer may take as long as it takes, as
+    long as it keeps coming; of a `streamed` one only the head is read, and its body is the client's.
     """
 
     request: Request
@@ -38,20 +39,45 @@ class Wanted(Generic[T_co]):
     upload: Upload | None = None
     signed: bool = False
     lasting: bool = False
-    """The answer may take as long as it takes, as long as it keeps coming."""
+    streamed: bool = False
 
 
 def run(calls: Sequence[PrefabCall], *, key: str | None) -> Wanted[BatchResult]:
     """Run calls and wait for all of them."""
     return Wanted(
-        _run(calls, stream=False, key=key), lambda reply: _read_batch(reply, len(calls)), _about(calls), repeatable=key is not None
+        _run(calls, stream=False, key=key),
+        lambda reply: read_batch(_json(reply), len(calls)),
+        _about(calls),
+        repeatable=_is_repeatable(calls, key),
     )
 
 
 def stream(call: PrefabCall, *, key: str | None) -> Wanted[Reply]:
-    """Run one call and have its events as they come; what is read is the head of the answer."""
+    """Run one call and have its events as they come."""
     request = _run([call], stream=True, key=key)
-    return Wanted(request, lambda reply: reply, _about([call]), repeatable=key is not None, lasting=True)
+    return Wanted(request, _head, _about([call]), repeatable=_is_repeatable([call], key), lasting=True, streamed=True)
+
+
+def start_job(calls: Sequence[PrefabCall], *, key: str | None) -> Wanted[Job]:
+    """Run calls without waiting for them."""
+    request = _run(calls, stream=False, key=key, prefer="respond-async")
+    return Wanted(request, _read_job, _about(calls), repeatable=key is not None)
+
+
+def get_job(job_id: str) -> Wanted[Job]:
+    return _get(_job_path(job_id), _read_job, {"job_id": job_id})
+
+
+def cancel_job(job_id: str) -> Wanted[Job]:
+    request = Request("DELETE", _job_path(job_id), {"accept": JSON_TYPE})
+    return Wanted(request, _read_job, {"job_id": job_id}, repeatable=True)
+
+
+def job_events(job_id: str, after: int) -> Wanted[Reply]:
+    """Follow a job from the event behind `after`."""
+    headers = {"accept": EVENTS_TYPE} | ({"last-event-id": str(after)} if after else {})
+    request = Request("GET", f"{_job_path(job_id)}/events", headers)
+    return Wanted(request, _head, {"job_id": job_id}, repeatable=True, lasting=True, streamed=True)
 
 
 def convert(headers: Mapping[str, str]) -> Wanted[tuple[str, float]]:
@@ -103,10 +129,10 @@ def presigned(s3_url: str, expires_in: int) -> Wanted[str]:
 
 
 def fetch(address: str, s3_url: str) -> Wanted[Reply]:
-    """Get a file from a signed address; what is read is the head of the answer."""
+    """Get a file from a signed address."""
     base, path = _split(address)
     request = Request("GET", path, base_url=base)
-    return Wanted(request, lambda reply: reply, {"s3_url": s3_url}, repeatable=True, signed=True, lasting=True)
+    return Wanted(request, _head, {"s3_url": s3_url}, repeatable=True, signed=True, lasting=True, streamed=True)
 
 
 def list_files(limit: int, token: str | None) -> Wanted[dict[str, Any]]:
@@ -148,14 +174,39 @@ def read_batch(value: object, count: int) -> BatchResult:
     return BatchResult(job_id, str(fields.get("status", "")), [result_of(item, job_id) for item in results])
 
 
-def _read_batch(reply: Reply, count: int) -> BatchResult:
-    return read_batch(_json(reply), count)
+def _head(reply: Reply) -> Reply:
+    return reply
 
 
-def _run(calls: Sequence[PrefabCall], *, stream: bool, key: str | None) -> Request:
+def _read_job(reply: Reply) -> Job:
+    fields = _object(_json(reply))
+    status, job_id, results = fields.get("status"), str(fields["job_id"]), fields.get("results")
+    if status not in JobStatus.__members__:
+        raise faults.unreadable(f"a job has the status {status!r}")
+    return Job(
+        job_id,
+        JobStatus(status),
+        tuple(_object(call) for call in _list(fields.get("calls"))),
+        None if results is None else [result_of(item, job_id) for item in _list(results)],
+        fields.get("created_at"),
+        fields.get("finished_at"),
+    )
+
+
+def _job_path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _run(calls: Sequence[PrefabCall], *, stream: bool, key: str | None, prefer: str | None = None) -> Request:
     body = {"calls": [_call(call) for call in calls], "stream": stream}
-    headers = {"accept": EVENTS_TYPE if stream else JSON_TYPE} | ({} if key is None else {"idempotency-key": _checked_key(key)})
+    told = {"idempotency-key": None if key is None else _checked_key(key), "prefer": prefer}
+    headers = {"accept": EVENTS_TYPE if stream else JSON_TYPE} | {name: value for name, value in told.items() if value is not None}
     return _json_request("POST", "/v1/internal/run", body, headers)
+
+
+def _is_repeatable(calls: Sequence[PrefabCall], key: str | None) -> bool:
+    """Whether all of it runs once, however often it is sent."""
+    return key is not None or all(call.idempotency_key is not None for call in calls)
 
 
 def _call(call: PrefabCall) -> dict[str, Any]:
@@ -164,7 +215,8 @@ def _call(call: PrefabCall) -> dict[str, Any]:
         for key, urls in call.files.items():
             _check_s3(urls, f"files[{key!r}]")
         inputs["files"] = {key: list(urls) for key, urls in call.files.items()}
-    return {"prefab_id": call.prefab_id, "version": call.version, "function_name": call.function_name, "inputs": inputs}
+    sent = {"prefab_id": call.prefab_id, "version": call.version, "function_name": call.function_name, "inputs": inputs}
+    return sent if call.idempotency_key is None else sent | {"idempotency_key": _checked_key(call.idempotency_key)}
 
 
 def _check_s3(urls: Sequence[str], where: str) -> None:

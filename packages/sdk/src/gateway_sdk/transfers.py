@@ -80,6 +80,23 @@ class Upload:
             self.progress(self.size - left, self.size)
 
 
+def permanent(path: str | os.PathLike[str], content_type: str | None, progress: Callable[[int, int | None], object] | None) -> Upload:
+    """Return the form that stores a file for good. Raises as `plain`."""
+    return form(plain(path, content_type, progress), {}, temporary=False)
+
+
+def passing(
+    path: str | os.PathLike[str],
+    ttl: int,
+    session_id: str | None,
+    content_type: str | None,
+    progress: Callable[[int, int | None], object] | None,
+) -> Upload:
+    """Return the form that stores a file for `ttl` seconds. Raises as `plain`."""
+    fields = {"ttl": str(ttl)} | ({} if session_id is None else {"session_id": session_id})
+    return form(plain(path, content_type, progress), fields, temporary=True)
+
+
 def plain(path: str | os.PathLike[str], content_type: str | None, progress: Callable[[int, int | None], object] | None) -> Upload:
     """Return the upload of a file as it is.
 

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call as asked for. `version` may be an alias; `files` are s3:// URLs by key."""
+    """One call as asked for. `version` may be an alias; `files` are s3:// URLs by key.
+
+    `key` is the call's own idempotency key, and `digest` tells whether it is the same call.
+    """
 
     prefab_id: str
     version: str
     function: str
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     files: Mapping[str, Sequence[str]] = field(default_factory=dict[str, "Sequence[str]"])
+    key: str | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +38,20 @@ class CallResult:
     """The event by which a streaming function said that it is done, if it did."""
     size: int = 0
     """Bytes of the output as JSON, about."""
+    ran: bool = True
+    """Whether the function was called at all."""
 
     @property
     def succeeded(self) -> bool:
         return self.error is None
+
+    @classmethod
+    def read(cls, wire: Mapping[str, Any], size: int) -> CallResult:
+        """Return the result that `wire` has written, which takes `size` bytes."""
+        if wire["error"] is not None:
+            return cls(error=wire["error"], size=size)
+        output = wire["output"]
+        return cls(output=output["output"], files=output["files"], warnings=tuple(output.get("warnings", ())), size=size)
 
     def wire(self) -> dict[str, Any]:
         """Return the result as `POST /v1/run` answers it."""

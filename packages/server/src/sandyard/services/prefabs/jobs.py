@@ -13,8 +13,6 @@ import structlog
 
 from sandkit.wire.gateway import (
     CANCELLED,
-    IDEMPOTENCY_IN_PROGRESS,
-    IDEMPOTENCY_MISMATCH,
     INTERNAL,
     INTERRUPTED,
     NOT_FOUND,
@@ -25,8 +23,9 @@ from sandkit.wire.gateway import (
 from sandyard.domain.calls import CallResult, Job, JobEvent, JobState
 from sandyard.domain.errors import RowConflict, StoreError
 from sandyard.services.ids import new_id
+from sandyard.services.prefabs.keyed import KeyedCalls, in_progress, known_job
 from sandyard.services.prefabs.owned import Owned
-from sandyard.services.prefabs.prepared import Prepared
+from sandyard.services.prefabs.prepared import Known, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from sandyard.services.context import Context
     from sandyard.services.prefabs.execution import Execution
     from sandyard.services.prefabs.preflight import Neighbours, Preflight
+    from sandyard.services.prefabs.prepared import Slot
     from sandyard.services.wakes import Wakes
 
     OnEvent = Callable[[int, Mapping[str, Any]], Awaitable[None]]
@@ -48,16 +48,19 @@ _MOST_EVENTS = 10_000
 _OUTPUTS = 4
 """How many times the largest output all outputs of one request may be together."""
 _LOST = "The server ended while the call ran; whether the function did its work is not known"
+_CANCELLED = CallResult(error={"error_code": CANCELLED, "message": "The call was cancelled"})
 _log = structlog.get_logger("sandyard.jobs")
 
 
 class Run:
     """An admitted job: its row is written, its calls are prepared; `finish` runs them, once."""
 
-    def __init__(self, job: Job, caller: Caller, calls: Sequence[Prepared | Refusal]) -> None:
+    def __init__(self, job: Job, caller: Caller, calls: Sequence[Slot], rows: Mapping[int, str]) -> None:
         self.job = job
         self.caller = caller
         self.calls = calls
+        self.rows = rows
+        """The rows of the calls that have a key of their own, by their places."""
         self.results: list[CallResult | None] = [None] * len(calls)
         self.ended = asyncio.Event()
         self.refusal: Refusal | None = None
@@ -93,6 +96,7 @@ class Jobs:
         self._running: dict[str, Run] = {}
         self._written: dict[str, asyncio.Task[None]] = {}
         self._tasks = Owned()
+        self._keyed = KeyedCalls(context.store.jobs, context.clock)
 
     async def run(self) -> None:
         """Own the jobs that nobody waits for, and forget old ones, until cancelled."""
@@ -122,9 +126,9 @@ class Jobs:
         if key is not None:
             there = await self._rows.by_idempotency_key(caller.tenant, caller.user, key)
             if there is not None:
-                return _known(there, digest)
+                return known_job(there, digest)
         job_id = new_id("job")
-        prepared = await self._preflight.prepare(caller, job_id, calls)
+        prepared = await self._preflight.prepare(caller, job_id, calls, await self._keyed.known(caller, calls))
         if len(prepared) == 1 and isinstance(prepared[0], Refusal):
             raise prepared[0]
         job = Job(
@@ -138,17 +142,12 @@ class Jobs:
             idempotency_key=key,
             body_digest=digest,
         )
-        if not job.kept:
-            return Run(job, caller, prepared)  # nobody can ask for it before it has ended: its row is written then
         try:
-            await self._rows.add(job)
-        except RowConflict:
-            await self._preflight.release(prepared)
-            raise _in_progress() from None
+            rows = await self._admit(job, calls, prepared)
         except BaseException:
             await self._preflight.release(prepared)
             raise
-        return Run(job, caller, prepared)
+        return Run(job, caller, prepared, rows)
 
     async def finish(self, run: Run, on_event: OnEvent | None = None) -> None:
         """Run the calls side by side; when this returns, the job has ended and its results are in order.
@@ -213,7 +212,7 @@ class Jobs:
         return await self.get(caller, job.id)
 
     async def events(self, caller: Caller, job_id: str, after: int) -> AsyncIterator[JobEvent | Job]:
-        """Yield the job's events from the one after `after`, as they come, then the ended job."""
+        """Yield the job's events from the one after `after`, as they come, then the ended job, unless the server ends before it."""
         while True:
             news = self._wakes.event(job_id)
             job = await self.get(caller, job_id)
@@ -223,10 +222,30 @@ class Jobs:
                 yield event
             if len(page) == _PAGE:
                 continue
-            if job.state.final or self._wakes.closed:
+            if job.state.final:
                 yield job
+            if job.state.final or self._wakes.closed:
                 return
             await news.wait()
+
+    async def _admit(self, job: Job, calls: Sequence[Call], slots: list[Slot]) -> dict[int, str]:
+        """Write the rows of what somebody may come back for; return those of calls with a key; refuse what another request has begun."""
+        rows = await self._keyed.admit(job, calls, slots)
+        for place, row in rows.items():
+            if isinstance(row, Refusal):
+                await self._preflight.release([slots[place]])
+                slots[place] = row
+        kept = {place: row for place, row in rows.items() if isinstance(row, str)}
+        try:
+            if job.kept:  # for any other nobody can ask before it has ended: its row is written then
+                await self._rows.add(job)
+        except RowConflict:
+            await self._keyed.forget(kept)
+            raise in_progress() from None
+        except BaseException:
+            await self._keyed.forget(kept)
+            raise
+        return kept
 
     async def _detached(self, run: Run) -> None:
         recorder = _Recorder(run.job.id, self._rows.add_events, self._wakes) if run.job.asynchronous else None
@@ -241,7 +260,9 @@ class Jobs:
         """Run one call to its result; nothing that happens to it touches its neighbours."""
         call = run.calls[place]
         if isinstance(call, Refusal):
-            run.results[place] = CallResult(error=call.error())
+            run.results[place] = CallResult(error=call.error(), ran=False)
+        elif isinstance(call, Known):
+            run.results[place] = self._within(run, await self._keyed.recall(call))
         else:
             async with self._turn(run.caller):
                 run.results[place] = self._within(run, await self._ran(run, call, place, on_event))
@@ -261,32 +282,33 @@ class Jobs:
 
     async def _ran(self, run: Run, call: Prepared, place: int, on_event: OnEvent | None) -> CallResult:
         started = self._clock.now()
-        succeeded = False
+        result = _CANCELLED
         try:
             heard = None if on_event is None else _bound(on_event, place)
             result = await self._execution.run(call, heard)
-            succeeded = result.succeeded
         except Refusal as refusal:
             run.refusal = refusal
-            return CallResult(error=refusal.error())
+            result = CallResult(error=refusal.error(), ran=False)
         except Exception:  # noqa: BLE001 (one call must not end its neighbours; the log knows more)
             _log.exception("a call broke", call=call.ref.id)
-            return CallResult(error={"error_code": INTERNAL, "message": "The platform failed; its log has more"})
-        else:
-            return result
+            result = CallResult(error={"error_code": INTERNAL, "message": "The platform failed; its log has more"})
         finally:
             with anyio.CancelScope(shield=True):
+                if place in run.rows:
+                    await self._keyed.note(run.rows[place], result)
                 seconds = self._clock.now() - started
-                await self._neighbours.quotas.settle(call.ref, seconds=seconds, succeeded=succeeded)
+                await self._neighbours.quotas.settle(call.ref, seconds=seconds, succeeded=result.succeeded)
                 subject = f"{call.ref.prefab_id}@{call.ref.version}/{call.ref.function}"
-                await self._neighbours.audit.note(run.caller, "prefab.run", subject, "SUCCESS" if succeeded else "FAILED")
+                await self._neighbours.audit.note(run.caller, "prefab.run", subject, "SUCCESS" if result.succeeded else "FAILED")
+        return result
 
     async def _end(self, run: Run, state: JobState | None) -> None:
         """Note how the job ended."""
-        cancelled = CallResult(error={"error_code": CANCELLED, "message": "The call was cancelled"})
-        idle = [slot for slot, result in zip(run.calls, run.results, strict=True) if result is None]
-        run.results = [result or cancelled for result in run.results]
-        await self._preflight.release(idle)
+        idle = [place for place, result in enumerate(run.results) if result is None]
+        run.results = [result or _CANCELLED for result in run.results]
+        await self._preflight.release([run.calls[place] for place in idle])
+        for place in run.rows.keys() & set(idle):
+            await self._keyed.note(run.rows[place], replace(_CANCELLED, ran=False))
         results = [result for result in run.results if result is not None]
         ended = state or JobState.of(results)
         run.job = replace(run.job, state=ended, finished_at=self._clock.now())
@@ -302,8 +324,8 @@ class Jobs:
         """Complete the row of a job that somebody may come back for."""
         fields: dict[str, object] = {"state": run.job.state, "finished_at": run.job.finished_at}
         fields["results"] = [result.wire() for result in results]
-        if run.refusal is not None and run.job.idempotency_key is not None:
-            fields["idempotency_key"] = None  # nothing ran: whoever tries again with the key shall succeed
+        if not any(result.ran for result in results):
+            fields["idempotency_key"] = None  # whoever tries again with the key shall succeed
         try:
             await self._rows.change(run.job.id, [JobState.RUNNING], **fields)
         except StoreError as error:
@@ -352,18 +374,6 @@ def _bound(on_event: OnEvent, place: int) -> Callable[[Mapping[str, Any]], Await
     return lambda event: on_event(place, event)
 
 
-def _named(call: Call, slot: Prepared | Refusal) -> dict[str, str]:
+def _named(call: Call, slot: Slot) -> dict[str, str]:
     version = slot.ref.version if isinstance(slot, Prepared) else call.version[:100]
     return {"prefab_id": call.prefab_id[:100], "version": version, "function_name": call.function[:100]}
-
-
-def _known(there: Job, digest: str) -> Job:
-    if there.body_digest != digest:
-        raise Refusal(IDEMPOTENCY_MISMATCH, "This Idempotency-Key was used for another request")
-    if not there.state.final:
-        raise _in_progress()
-    return there
-
-
-def _in_progress() -> Refusal:
-    return Refusal(IDEMPOTENCY_IN_PROGRESS, "A request with this Idempotency-Key is still running", retry_after=1)

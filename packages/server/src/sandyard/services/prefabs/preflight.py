@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sandyard.domain.prefabs import Function
     from sandyard.ports import Clock
     from sandyard.services.prefabs.neighbours import Audit, CallFiles, CallSecrets, ChildTokens, InputFile, Quotas
+    from sandyard.services.prefabs.prepared import Known, Slot
     from sandyard.services.prefabs.registry import Published, Registry
 
 
@@ -44,13 +45,15 @@ class Preflight:
         self._clock = clock
         self._call_timeout = call_timeout
 
-    async def prepare(self, caller: Caller, job_id: str, calls: Sequence[Call]) -> Sequence[Prepared | Refusal]:
-        """Return each call prepared or refused, in order; if this is given up, nothing stays reserved."""
-        done: list[Prepared | Refusal] = []
+    async def prepare(self, caller: Caller, job_id: str, calls: Sequence[Call], settled: Mapping[int, Known | Refusal]) -> list[Slot]:
+        """Return each call prepared or refused, in order, but those that are `settled` (by their place) as they are; if this is given up,
+        nothing stays reserved.
+        """
+        done: list[Slot] = []
         try:
             for place, call in enumerate(calls):
                 try:
-                    done.append(await self._prepare(caller, job_id, place, call))
+                    done.append(settled.get(place) or await self._prepare(caller, job_id, place, call))
                 except Refusal as refusal:
                     done.append(refusal)
         except BaseException:
@@ -58,7 +61,7 @@ class Preflight:
             raise
         return done
 
-    async def release(self, calls: Sequence[Prepared | Refusal]) -> None:
+    async def release(self, calls: Sequence[Slot]) -> None:
         """Give back what was reserved for calls that will not run."""
         with anyio.CancelScope(shield=True):
             for call in calls:

@@ -1,9 +1,11 @@
-"""A call that has passed every check and may run."""
+"""What becomes of a call before anything runs: it may run, was made already, or is refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sandkit.wire.gateway import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,3 +29,13 @@ class Prepared:
     files: Sequence[tuple[str, InputFile]]
     secrets: Mapping[str, str]
     redactor: Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A call that was made already, with the same idempotency key: `job_id` names the row that has its result."""
+
+    job_id: str
+
+
+Slot: TypeAlias = Prepared | Known | Refusal

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
+
 from sandkit.wire.gateway import BAD_REQUEST, PAYLOAD_TOO_LARGE, VALIDATION_ERROR, Refusal
 from sandyard.domain.calls import Call
 
@@ -93,12 +95,17 @@ def _accepted(accept: str) -> bool | None:
 def _call(value: object, at: str) -> Call:
     item = _object(value, at)
     parameters, files = read_inputs(item.get("inputs"), f"{at}/inputs")
+    key = item.get("idempotency_key")
+    if key is not None and not (isinstance(key, str) and _KEY.fullmatch(key)):
+        raise _invalid(f"{at}/idempotency_key", "must be 1 to 255 printable ASCII characters without spaces")
     return Call(
         prefab_id=_text(item, "prefab_id", at),
         version=_text(item, "version", at) if item.get("version") is not None else "latest",
         function=_text(item, "function_name", at),
         parameters=parameters,
         files=files,
+        key=key,
+        digest="" if key is None else hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).hexdigest(),
     )
 
 

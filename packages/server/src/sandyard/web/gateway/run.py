@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -57,6 +58,7 @@ _BODY = {
                                             },
                                         },
                                     },
+                                    "idempotency_key": {"type": "string", "maxLength": 255},
                                 },
                             },
                         },
@@ -76,7 +78,8 @@ async def run(request: Request, caller: CallerNow, parts: PartsNow) -> Response:
     raw = await bodies.read_body(request, limit=bodies.JSON_LIMIT, media=bodies.JSON_MEDIA)
     body = bodies.parse_json(raw)
     calls = read_calls(body, parts.settings.gateway.max_calls)
-    return await answer(request, caller, parts, calls, read_wish(request.headers, body, request.url.path.encode() + b"\n" + raw))
+    wish = read_wish(request.headers, body, request.url.path.encode() + b"\n" + raw)
+    return await answer(request, caller, parts, *_alone(calls, wish))
 
 
 async def answer(request: Request, caller: Caller, parts: GatewayParts, calls: Sequence[Call], wish: Wish) -> Response:
@@ -95,6 +98,15 @@ async def answer(request: Request, caller: Caller, parts: GatewayParts, calls: S
         return AwaitedJson(lambda: _finish(request, begun, parts), heartbeat)
     parts.jobs.spawn(begun)  # whoever comes back with the key shall find it done
     return AwaitedJson(lambda: _wait(request, begun), heartbeat)
+
+
+def _alone(calls: Sequence[Call], wish: Wish) -> tuple[Sequence[Call], Wish]:
+    """Take the key of a call that is the only one for the request's, unless that has one."""
+    if len(calls) > 1 or calls[0].key is None:
+        return calls, wish
+    [call] = calls
+    keyed = wish if wish.key is not None else replace(wish, key=call.key, digest=call.digest)
+    return [replace(call, key=None)], keyed
 
 
 async def _plain(request: Request, caller: Caller, parts: GatewayParts, calls: Sequence[Call], wish: Wish) -> Response:
