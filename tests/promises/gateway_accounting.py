@@ -24,4 +24,16 @@ PROMISES: list[tuple[str, ...]] = [
     ("gateway-quotas.usage", _5, "What was used is reported by day, key and function."),
     ("gateway-audit.chain", _5, "The audit cannot be changed by SQL, and sandyard audit verify finds what was changed anyway."),
     ("gateway-files.s3", _5, "Bytes are kept in a bucket of an S3-compatible server by --blobs s3://…, with the same signed URLs."),
+    (
+        "gateway-files.direct_up",
+        _5,
+        "Who announces an upload's size gets an address in the bucket: for exactly that many bytes of that type, once, reserved ahead, seen when whole.",
+    ),
+    (
+        "gateway-files.direct_down",
+        _5,
+        "A lasting file in a bucket is downloaded from there, by an address for that file alone, as an attachment, until its time is over.",
+    ),
+    ("gateway-files.direct_off", _5, "With presign=off all bytes go through the server's own signed URLs."),
+    ("gateway-files.direct_sdk", _5, "gateway_sdk goes to the bucket itself where it is sent there; no log shows a signature."),
 ]

@@ -123,5 +123,5 @@ class Settings:
     ca_bundle: Path | None = None
     """The host's certificate bundle below /etc/ssl, which sandboxes see too."""
     blobs: str | None = None
-    """Where bytes are kept: `s3://bucket[/prefix][?endpoint=…&region=…]`; None is a directory in the data directory."""
+    """Where bytes are kept: `s3://bucket[/prefix]`, with options (`blobs.buckets`); None is a directory in the data directory."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)

@@ -380,21 +380,3 @@ class Store(Protocol):
     def sandbox_secrets(self) -> SandboxSecretRows: ...
 
     async def close(self) -> None: ...
-
-
-class Blobs(Protocol):
-    """Bytes by key; a key is a relative path of letters, digits, `-_./`."""
-
-    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Store in constant memory; all or nothing. Return the number of bytes."""
-        ...
-
-    def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes in chunks, from `start` up to but without `end`."""
-        ...
-
-    async def delete(self, key: str) -> None: ...
-
-    async def keys(self, prefix: str) -> Sequence[str]:
-        """Return the keys below `prefix`, a whole first part or more of them, in no order."""
-        ...

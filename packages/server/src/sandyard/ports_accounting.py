@@ -16,6 +16,13 @@ class FileRows(Protocol):
 
     async def add(self, file: File) -> None: ...
 
+    async def add_within(self, file: File, limit: int) -> tuple[bool, int]:
+        """Add a file with the size that it will have if its owner then has at most `limit` bytes, in one statement.
+
+        Return whether it is so, and what the owner has now.
+        """
+        ...
+
     async def get(self, key: str) -> File | None: ...
 
     async def begin(self, key: str, now: float, until: float) -> File | None:
@@ -33,6 +40,14 @@ class FileRows(Protocol):
         """WRITING becomes READY; False if it was swept meanwhile."""
         ...
 
+    async def arrive(self, key: str, now: float) -> bool:
+        """PENDING with a size becomes READY for good; False if it is something else meanwhile."""
+        ...
+
+    async def overdue(self, now: float, limit: int) -> Sequence[File]:
+        """Return PENDING files with a size whose time is over."""
+        ...
+
     async def give_up(self, key: str | None) -> int:
         """WRITING becomes PENDING without bytes: one upload, or (None) all that a dead server left."""
         ...
@@ -44,7 +59,7 @@ class FileRows(Protocol):
         ...
 
     async def hide_ended(self, now: float, limit: int) -> Sequence[str]:
-        """Hide what is over; return the keys of all that is hidden, up to `limit`."""
+        """Hide what is over, but for what `overdue` returns; return the keys of all that is hidden, up to `limit`."""
         ...
 
     async def remove(self, keys: Sequence[str]) -> None:

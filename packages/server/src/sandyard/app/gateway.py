@@ -17,6 +17,7 @@ from sandyard.services.callers.identify import Callers, Known
 from sandyard.services.callers.issuer import Issuer
 from sandyard.services.callers.throttle import Throttle
 from sandyard.services.envelopes import MASTER_FILE, Envelopes, KeyCommand, KeyFile
+from sandyard.services.files.arriving import Place
 from sandyard.services.files.keeping import Files
 from sandyard.services.files.signing import KEY_FILE as FILE_KEY
 from sandyard.services.files.signing import Signer
@@ -75,7 +76,8 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
     settings = context.settings
     children = Children(tokens, context.clock)
     signer = Signer(_kept(context, FILE_KEY))
-    files = Files(context.store.files, context.blobs, signer, context.clock, settings.gateway.files)
+    place = Place(rows=context.store.files, blobs=context.blobs, addresses=context.blob_addresses)
+    files = Files(place, signer, context.clock, settings.gateway.files)
     kept = Secrets(context.store.secrets, envelopes_of(settings), context.clock)
     quotas = Reservations(context.store.quotas, settings.gateway.identity, context.clock)
     audit = Chain(context.store.audit, _kept(context, AUDIT_KEY), context.clock)

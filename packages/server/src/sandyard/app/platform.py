@@ -13,7 +13,7 @@ from sandyard.app.gateway import Gateway, gateway_of
 from sandyard.app.listening import ApiServer, api_server
 from sandyard.app.sandboxes import SandboxParts, company_of, sandbox_parts
 from sandyard.app.templates import TemplateParts, template_parts
-from sandyard.blobs.objects import ObjectBlobs
+from sandyard.blobs import ObjectBlobs, open_bucket
 from sandyard.catalog import Catalog
 from sandyard.egress.inner import Inner
 from sandyard.egress.policy import read_entry
@@ -95,10 +95,12 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
     inner = Inner(GATEWAY_HOST, origins)
     egress = open_egress(stack, inner)
     backend = await open_backend(settings, egress, stack)
+    blobs, addresses = open_bucket(settings.blobs) if settings.blobs else (ObjectBlobs.local(settings.data_dir / "blobs"), None)
     context = Context(
         settings=settings,
         store=store,
-        blobs=ObjectBlobs.s3(settings.blobs) if settings.blobs else ObjectBlobs.local(settings.data_dir / "blobs"),
+        blobs=blobs,
+        blob_addresses=addresses,
         backend=backend,
         supervision=backend,
         dialer=backend,

@@ -10,7 +10,7 @@ from sandyard.domain.errors import BlobMissing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from sandyard.ports import Blobs
+    from sandyard.ports_blobs import Blobs
 
 CASE_SECONDS = 30.0
 GOOD_KEYS = ("a", "packages/b0.tar.gz", "A-b_c.9/x", "_/-")
@@ -65,6 +65,16 @@ async def large_blobs_come_back_as_they_were(blobs: Blobs) -> None:
     piece = bytes(range(256)) * 4096
     assert await blobs.put("large", stream([piece] * 9 + [b"end"])) == 9 * len(piece) + 3
     assert await content(blobs, "large") == piece * 9 + b"end"
+
+
+@_case
+async def sizes_are_known(blobs: Blobs) -> None:
+    assert await blobs.size("a") is None
+    for whole in (b"", b"four"):
+        await blobs.put("a", stream([whole]))
+        assert await blobs.size("a") == len(whole)
+    await blobs.delete("a")
+    assert await blobs.size("a") is None
 
 
 @_case
@@ -140,7 +150,7 @@ async def keys_are_listed_below_a_prefix(blobs: Blobs) -> None:
 @_case
 async def keys_that_are_no_keys_are_refused(blobs: Blobs) -> None:
     for key in BAD_KEYS:
-        for verb in (blobs.put(key, stream([b"x"])), content(blobs, key), blobs.delete(key), blobs.keys(key)):
+        for verb in (blobs.put(key, stream([b"x"])), content(blobs, key), blobs.size(key), blobs.delete(key), blobs.keys(key)):
             await _raises(ValueError, verb)
 
 

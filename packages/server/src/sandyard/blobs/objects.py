@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -22,13 +21,11 @@ if TYPE_CHECKING:
 CHUNK = 1024 * 1024
 """Bytes that are held at a time, twice at most: one part being written, one being filled."""
 
-_S3_PART = 8 * 1024 * 1024
-"""S3 takes no smaller parts than 5 MiB, and 10,000 of them."""
 _KEY = re.compile(r"(?=.{1,512}\Z)[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
 class ObjectBlobs:
-    """`ports.Blobs` over an obstore store."""
+    """`ports_blobs.Blobs` over an obstore store."""
 
     def __init__(self, store: LocalStore | MemoryStore | S3Store, chunk: int = CHUNK) -> None:
         self._store = store
@@ -47,34 +44,12 @@ class ObjectBlobs:
                 part.unlink(missing_ok=True)
             return cls(LocalStore(directory))
         except (OSError, BaseError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     @classmethod
     def memory(cls) -> ObjectBlobs:
         """Keep blobs in this process: the twin for tests."""
         return cls(MemoryStore())
-
-    @classmethod
-    def s3(cls, url: str) -> ObjectBlobs:
-        """Keep blobs in a bucket: `s3://bucket[/prefix][?endpoint=http://host:port&region=…]`, with the credentials of the
-        environment (`AWS_ACCESS_KEY_ID`, …).
-
-        Raises:
-            StoreUnavailable: the URL is none of these.
-        """
-        parts = urlsplit(url)
-        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        if parts.scheme != "s3" or not parts.netloc or set(options) - {"endpoint", "region"}:
-            raise StoreUnavailable(f"{url!r} is no s3://bucket[/prefix][?endpoint=…&region=…]")
-        known: dict[str, Any] = {"region": options.get("region", "us-east-1")}
-        if "endpoint" in options:
-            known |= {"endpoint": options["endpoint"], "virtual_hosted_style_request": False}
-        try:
-            plain = options.get("endpoint", "").startswith("http://")
-            store = S3Store(parts.netloc, prefix=parts.path.strip("/") or None, client_options={"allow_http": plain}, **known)
-        except (BaseError, ValueError) as error:
-            raise _unavailable(error) from error
-        return cls(store, _S3_PART)
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Store in constant memory; all or nothing. Return the number of bytes.
@@ -85,14 +60,14 @@ class ObjectBlobs:
             ValueError: the key is no relative path of letters, digits and `-_./`, or a part of it starts with a dot.
             StoreUnavailable: the disk is full or cannot be written.
         """
-        checked = _checked(key)
+        known = checked(key)
         counted = _Counted(chunks)
         try:
-            await obstore.put_async(self._store, checked, counted, use_multipart=True, chunk_size=self._chunk, max_concurrency=1)
+            await obstore.put_async(self._store, known, counted, use_multipart=True, chunk_size=self._chunk, max_concurrency=1)
         except (OSError, BaseError) as error:
             if error is counted.raised:
                 raise
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         finally:
             await counted.aclose()
         return counted.size
@@ -105,25 +80,39 @@ class ObjectBlobs:
             BlobMissing: there are none under that key.
             StoreUnavailable: they cannot be read.
         """
-        checked = _checked(key)
+        known = checked(key)
         try:
             options: GetOptions = {} if not start and end is None else {"range": {"offset": start} if end is None else (start, end)}
-            reply = await obstore.get_async(self._store, checked, options=options)
+            reply = await obstore.get_async(self._store, known, options=options)
             async for chunk in reply.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
         except FileNotFoundError as error:
             raise BlobMissing(f"There is no blob {key!r}") from error
         except (OSError, BaseError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
+
+    async def size(self, key: str) -> int | None:
+        """Return how many bytes there are, or None where there are none under that key.
+
+        Raises:
+            ValueError: as `put`.
+            StoreUnavailable: it cannot be asked.
+        """
+        try:
+            return (await obstore.head_async(self._store, checked(key)))["size"]
+        except FileNotFoundError:
+            return None
+        except (OSError, BaseError) as error:
+            raise unavailable(error) from error
 
     async def delete(self, key: str) -> None:
         """Remove the bytes. No error if there are none."""
         try:
-            await obstore.delete_async(self._store, _checked(key))
+            await obstore.delete_async(self._store, checked(key))
         except FileNotFoundError:
             return
         except (OSError, BaseError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def keys(self, prefix: str) -> Sequence[str]:
         """Return the keys below `prefix`, in no order.
@@ -133,10 +122,10 @@ class ObjectBlobs:
             StoreUnavailable: they cannot be read.
         """
         try:
-            listing = obstore.list(self._store, _checked(prefix))  # pyright: ignore[reportUnknownMemberType] (the overload for Arrow, which is not installed)
+            listing = obstore.list(self._store, checked(prefix))  # pyright: ignore[reportUnknownMemberType] (the overload for Arrow, which is not installed)
             listed = await listing.collect_async()
         except (OSError, BaseError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return [entry["path"] for entry in listed]
 
 
@@ -176,12 +165,18 @@ class _Counted:
             await asyncio.wait([asking])
 
 
-def _checked(key: str) -> str:
+def checked(key: str) -> str:
+    """Return a key of a blob.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not _KEY.fullmatch(key):
         raise ValueError(f"{key!r} is no blob key")
     return key
 
 
-def _unavailable(error: Exception) -> StoreUnavailable:
+def unavailable(error: Exception) -> StoreUnavailable:
+    """Return a store's failure as the port's."""
     first_line = str(error).partition("\n")[0]
     return StoreUnavailable(f"The blob store failed: {first_line}. Check the free space and the owner of the data directory.")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class FileKind(StrEnum):
@@ -19,7 +23,7 @@ class FileKind(StrEnum):
 
 
 class FileState(StrEnum):
-    """The one state word of a file: only READY ones can be seen."""
+    """The one state word of a file: only READY ones can be seen. A PENDING one with a size is expected in the bucket itself."""
 
     PENDING = "pending"
     WRITING = "writing"
@@ -48,6 +52,14 @@ class File:
     state: FileState = FileState.PENDING
     created_at: float
     expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where bytes may be put without a credential, and the headers that must go with them. A path is one of this server's API."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,128}")

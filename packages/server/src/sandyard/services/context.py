@@ -11,7 +11,8 @@ from sandyard.services.origins import Origins
 if TYPE_CHECKING:
     from sandyard.catalog import Catalog, Route
     from sandyard.config import Settings
-    from sandyard.ports import Backend, Blobs, Clock, Dialer, EgressControl, Meters, Snapshots, Store, Supervision
+    from sandyard.ports import Backend, Clock, Dialer, EgressControl, Meters, Snapshots, Store, Supervision
+    from sandyard.ports_blobs import BlobAddresses, Blobs
 
 
 class AccessTokens(Protocol):
@@ -44,5 +45,6 @@ class Context:
     catalog: Catalog
     tokens: AccessTokens
     clock: Clock
+    blob_addresses: BlobAddresses | None = None
     addresses: Addresses = field(default_factory=Addresses)
     origins: Origins = field(default_factory=Origins)

@@ -135,6 +135,26 @@ async def a_file_is_written_once_and_swept_when_it_is_over(store: Store) -> None
 
 
 @_case
+async def what_is_expected_is_reserved_and_arrives_once(store: Store) -> None:
+    expected = [a_file(f"agent-inputs/{number}", size=30, expires_at=100.0) for number in range(5)]
+    answers = await asyncio.gather(*(store.files.add_within(file, 100) for file in expected))
+    assert sorted(answers) == [(False, 90), (False, 90), (True, 30), (True, 60), (True, 90)]
+    kept = [file for file, (done, _) in zip(expected, answers, strict=True) if done]
+    assert await store.files.stored("ann") == 90
+    assert await store.files.overdue(99.0, 10) == []
+    assert await store.files.hide_ended(100.0, 10) == []
+    assert sorted(await asyncio.gather(*(store.files.arrive(kept[0].key, 50.0) for _ in range(3)))) == [False, False, True]
+    arrived = await store.files.get(kept[0].key)
+    assert arrived is not None
+    assert (arrived.state, arrived.size, arrived.created_at, arrived.expires_at) == (FileState.READY, 30, 50.0, None)
+    assert {file.key for file in await store.files.overdue(100.0, 10)} == {file.key for file in kept[1:]}
+    await store.files.hide([file.key for file in kept[1:]])
+    assert not await store.files.arrive(kept[1].key, 101.0)
+    await store.files.remove([file.key for file in kept[1:]])
+    assert await store.files.stored("ann") == 30
+
+
+@_case
 async def bytes_are_reserved_within_the_owners_limit(store: Store) -> None:
     for number in range(10):
         await store.files.add(a_file(f"k{number}", user=f"u{number}"))

@@ -26,6 +26,18 @@ class SqliteFiles:
     async def add(self, file: File) -> None:
         await self._writer.do(lambda db: FILES.insert(db, file))
 
+    async def add_within(self, file: File, limit: int) -> tuple[bool, int]:
+        used = "SELECT used FROM stored_bytes WHERE owner = ?"
+
+        def work(db: sqlite3.Connection) -> tuple[bool, int]:
+            (there,) = db.execute(used, (file.owner,)).fetchone() or (0,)
+            if there + file.size > limit:
+                return False, there
+            FILES.insert(db, file)
+            return True, there + file.size
+
+        return await self._writer.do(work)
+
     async def get(self, key: str) -> File | None:
         return await self._reader.do(lambda db: FILES.first(db, "WHERE key = ?", (key,)))
 
@@ -54,6 +66,14 @@ class SqliteFiles:
         sql = "UPDATE files SET state = 'ready', size = ?, expires_at = ?, created_at = ? WHERE key = ? AND state = 'writing'"
         return await self._writer.do(lambda db: db.execute(sql, (size, expires_at, now, key)).rowcount == 1)
 
+    async def arrive(self, key: str, now: float) -> bool:
+        sql = "UPDATE files SET state = 'ready', expires_at = NULL, created_at = ? WHERE key = ? AND state = 'pending' AND size > 0"
+        return await self._writer.do(lambda db: db.execute(sql, (now, key)).rowcount == 1)
+
+    async def overdue(self, now: float, limit: int) -> Sequence[File]:
+        rest = "WHERE expires_at <= ? AND state = 'pending' AND size > 0 ORDER BY expires_at LIMIT ?"
+        return await self._reader.do(lambda db: FILES.all(db, rest, (now, limit)))
+
     async def give_up(self, key: str | None) -> int:
         sql = "UPDATE files SET state = 'pending', size = 0 WHERE state = 'writing' AND (? IS NULL OR key = ?)"
         return await self._writer.do(lambda db: db.execute(sql, (key, key)).rowcount)
@@ -68,7 +88,7 @@ class SqliteFiles:
         return await self._writer.do(lambda db: [row[0] for row in db.execute(sql, (owner, user, agent, session)).fetchall()])
 
     async def hide_ended(self, now: float, limit: int) -> Sequence[str]:
-        ended = "SELECT key FROM files WHERE expires_at <= ? AND state <> 'deleting' LIMIT ?"
+        ended = "SELECT key FROM files WHERE expires_at <= ? AND state <> 'deleting' AND (state <> 'pending' OR size = 0) LIMIT ?"
 
         def work(db: sqlite3.Connection) -> Sequence[str]:
             db.execute(f"UPDATE files SET state = 'deleting' WHERE key IN ({ended})", (now, limit))  # noqa: S608 (constant)

@@ -19,9 +19,10 @@ from sandkit.wire.gateway import (
     Refusal,
 )
 from sandyard.domain.errors import BlobMissing, StoreError
-from sandyard.domain.files import SESSION, File, FileKind, FileState, clean_name, key_part, new_key
+from sandyard.domain.files import SESSION, Address, File, FileKind, FileState, clean_name, key_part, new_key
+from sandyard.services.files.arriving import Arrivals
 from sandyard.services.files.signing import Grant
-from sandyard.services.files.uploading import KEPT_SECONDS, Upload, too_large
+from sandyard.services.files.uploading import BELOW, KEPT_SECONDS, UPLOAD_SECONDS, Upload, too_large
 from sandyard.services.prefabs.neighbours import InputFile
 
 if TYPE_CHECKING:
@@ -29,18 +30,16 @@ if TYPE_CHECKING:
 
     from sandyard.config import FileSettings
     from sandyard.domain.callers import Caller
-    from sandyard.ports import Blobs, Clock
-    from sandyard.ports_accounting import FileRows
+    from sandyard.ports import Clock
+    from sandyard.services.files.arriving import Place
     from sandyard.services.files.signing import Signer
     from sandyard.services.prefabs.neighbours import CallRef
 
-UPLOAD_SECONDS = 900
 LONGEST_GRANT = 604_800
 DEFAULT_TTL = 86_400
 LONGEST_TTL = 30 * 86_400
 MOST_LISTED = 1000
 _SWEPT = 500
-_BELOW = "kept/"
 _URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+)")
 _MEDIA = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,100}/[A-Za-z0-9!#$&^_.+-]{1,100}(?:; ?[A-Za-z0-9_-]{1,40}=[\x21\x23-\x7e]{1,100}){0,4}")
 _log = structlog.get_logger("sandyard.files")
@@ -57,9 +56,10 @@ class Page:
 class Files:
     """`neighbours.CallFiles`, and everything that callers do with files themselves."""
 
-    def __init__(self, rows: FileRows, blobs: Blobs, signer: Signer, clock: Clock, settings: FileSettings) -> None:
-        self._rows = rows
-        self._blobs = blobs
+    def __init__(self, place: Place, signer: Signer, clock: Clock, settings: FileSettings) -> None:
+        self._rows = place.rows
+        self._blobs = place.blobs
+        self._arrivals = Arrivals(place, clock, settings)
         self._signer = signer
         self._clock = clock
         self._settings = settings
@@ -106,6 +106,8 @@ class Files:
         if bucket != self._settings.bucket:
             raise Refusal(PERMISSION_DENIED, f"The bucket {bucket!r} is not this platform's", s3_url=url[:500])
         file = await self._rows.get(key)
+        if file is not None:
+            file = await self._arrivals.look(file)
         if file is None and key.split("/")[1] != key_part(caller.user):
             raise Refusal(PERMISSION_DENIED, "This file is not yours", s3_url=url[:500])
         if file is None or not self._shown(file):
@@ -133,12 +135,24 @@ class Files:
         file = self._new(caller, FileKind.WORKSPACE, name, media, checked_session(session))
         return await self._store(file, chunks, ttl=ttl)
 
-    async def offer_upload(self, caller: Caller, name: str, media: str | None) -> tuple[File, str]:
-        """Make place for an input file; return it, and the signed path that takes its bytes, once, within 15 minutes."""
+    async def offer_upload(self, caller: Caller, name: str, media: str | None, *, size: int | None, past: bool) -> tuple[File, Address]:
+        """Make place for an input file; return it, and the signed address that takes its bytes, once, within 15 minutes.
+
+        Who says how large it is (`size`, bytes) and may go `past` this server is sent to the bucket itself, where there is one.
+
+        Raises:
+            Refusal: VALIDATION_ERROR (no media type), PAYLOAD_TOO_LARGE, QUOTA_EXCEEDED.
+        """
         file = self._new(caller, FileKind.INPUT, name, media)
+        if size is not None and size > self._settings.largest:
+            raise too_large(self._settings.largest)
+        address = await self._arrivals.expect(file, size) if past and size else None
+        if address is not None:
+            return file, address
         await self._rows.add(file)
         expires = int(self._clock.now()) + UPLOAD_SECONDS
-        return file, self._signer.path(Grant(method="PUT", key=file.key, expires=expires, media=media or "", limit=self._settings.largest))
+        grant = Grant(method="PUT", key=file.key, expires=expires, media=media or "", limit=self._settings.largest)
+        return file, Address(url=self._signer.path(grant))
 
     async def take_upload(self, grant: Grant, media: str | None, announced: int | None, chunks: AsyncIterator[bytes]) -> File:
         """Store the bytes that come by a signed PUT.
@@ -157,12 +171,13 @@ class Files:
             raise Refusal(CONFLICT, "This file is there already, or on its way: a URL takes one upload")
         return await self._write(replace(file, media=file.media or media), chunks, expires_at=None)
 
-    async def offer_download(self, caller: Caller, url: str, seconds: int) -> str:
-        """Return the signed path of a file for so many seconds."""
+    async def offer_download(self, caller: Caller, url: str, seconds: int, *, past: bool) -> str:
+        """Return the signed address of a file for so many seconds: a path of this API, or a URL `past` it, in the bucket."""
         if not 0 < seconds <= LONGEST_GRANT:
             raise _invalid("expires_in", f"must be 1 to {LONGEST_GRANT} seconds")
         file = await self.find(caller, url)
-        return self._signer.path(Grant(method="GET", key=file.key, expires=int(self._clock.now()) + seconds))
+        direct = self._arrivals.to_get(file, seconds) if past else None
+        return direct or self._signer.path(Grant(method="GET", key=file.key, expires=int(self._clock.now()) + seconds))
 
     async def granted(self, grant: Grant) -> File:
         """Return the file of a signed GET.
@@ -182,7 +197,7 @@ class Files:
             Refusal: NOT_FOUND; it was deleted meanwhile.
         """
         try:
-            async for chunk in self._blobs.get(_BELOW + file.key, start, end):
+            async for chunk in self._blobs.get(BELOW + file.key, start, end):
                 yield chunk
         except BlobMissing:
             raise Refusal(NOT_FOUND, "There is no such file (any more)") from None
@@ -228,6 +243,7 @@ class Files:
     async def sweep(self) -> int:
         """Delete what is over, and what a dead server has hidden and not deleted; return how many."""
         total = 0
+        await self._arrivals.sweep()
         while keys := await self._rows.hide_ended(self._clock.now(), _SWEPT):
             await self._erase(keys)
             total += len(keys)
@@ -269,11 +285,11 @@ class Files:
         settings = self._settings
         upload = Upload(file, chunks, self._rows, self._clock, largest=settings.largest, stored=settings.stored)
         try:
-            size = await self._blobs.put(_BELOW + file.key, upload.chunks())
+            size = await self._blobs.put(BELOW + file.key, upload.chunks())
             return await self._show(file, size, expires_at)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._blobs.delete(_BELOW + file.key)
+                await self._blobs.delete(BELOW + file.key)
                 await self._rows.give_up(file.key)
             raise
 
@@ -290,7 +306,7 @@ class Files:
     async def _erase(self, keys: Sequence[str]) -> None:
         """Delete the bytes of hidden files, then their rows: if that is interrupted, the sweeper goes on."""
         for key in keys:
-            await self._blobs.delete(_BELOW + key)
+            await self._blobs.delete(BELOW + key)
         await self._rows.remove(keys)
 
 

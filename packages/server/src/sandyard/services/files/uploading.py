@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sandyard.ports import Clock
     from sandyard.ports_accounting import FileRows
 
+BELOW = "kept/"
+"""What the keys of files' bytes begin with in the blob store."""
+UPLOAD_SECONDS = 900
+"""How long an upload may begin after it was offered."""
 STEP = 32 * 1024 * 1024
 """Bytes that are reserved ahead."""
 KEPT_SECONDS = 3600.0
@@ -66,10 +70,15 @@ class Upload:
             if done:
                 self._reserved = wanted
                 return
-        message = f"The files would be more than the {self._stored} bytes that may be stored"
-        raise Refusal(QUOTA_EXCEEDED, message, limit=self._stored, used=used, quota_type="stored_bytes", reset_at=None)  # pyright: ignore[reportPossiblyUnboundVariable]
+        raise no_room(self._stored, used)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def too_large(limit: int) -> Refusal:
     """Return the refusal of a file that is larger than `limit` bytes."""
     return Refusal(PAYLOAD_TOO_LARGE, f"The file is larger than {limit} bytes", limit=limit)
+
+
+def no_room(limit: int, used: int) -> Refusal:
+    """Return the refusal of what would be more than a tenant may store, in bytes."""
+    message = f"The files would be more than the {limit} bytes that may be stored"
+    return Refusal(QUOTA_EXCEEDED, message, limit=limit, used=used, quota_type="stored_bytes", reset_at=None)

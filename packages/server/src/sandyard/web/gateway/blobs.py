@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from sandkit.wire.gateway import RANGE_NOT_SATISFIABLE, Refusal
+from sandyard.web.gateway.bodies import announced
 from sandyard.web.gateway.errors import ERRORS
 from sandyard.web.gateway.parts import PartsNow  # noqa: TC001 (FastAPI resolves the annotations at run time)
 
@@ -28,8 +29,7 @@ async def blob(key: str, request: Request, parts: PartsNow) -> Response:
     grant = parts.signer.check(request.method, key, request.query_params, parts.clock.now())
     if grant.method == "GET":
         return _read(parts, await parts.files.granted(grant), request)
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdecimal() and len(announced) < 19 else None
+    size = announced(request.headers, "content-length")
     await parts.files.take_upload(grant, request.headers.get("content-type"), size, request.stream())
     return Response(status_code=200, headers={"Cache-Control": "no-store"})
 

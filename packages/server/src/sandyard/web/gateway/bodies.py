@@ -12,11 +12,13 @@ from sandkit.wire.gateway import BAD_REQUEST, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT
 
 if TYPE_CHECKING:
     from fastapi import Request
+    from starlette.datastructures import Headers
 
 JSON_LIMIT = 8 * 1024 * 1024
 """Bytes of a JSON body, whatever its Content-Length says."""
 JSON_MEDIA = "application/json"
 BODY_SECONDS = 30.0
+_DIGITS = 18
 
 
 async def read_json(request: Request, *, limit: int = JSON_LIMIT) -> Any:
@@ -87,3 +89,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise Refusal(BAD_REQUEST, "The body has a key twice in one object")
     return found
+
+
+def announced(headers: Headers, name: str) -> int | None:
+    """Return the number of bytes that a header announces, or None where it does not."""
+    told = headers.get(name, "")
+    return int(told) if told.isascii() and told.isdecimal() and len(told) <= _DIGITS else None

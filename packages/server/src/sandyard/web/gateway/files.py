@@ -12,8 +12,9 @@ from fastapi import APIRouter, Query, Request
 
 from sandkit.wire.gateway import VALIDATION_ERROR, Refusal
 from sandyard.domain.files import File, FileKind
-from sandyard.services.files.keeping import DEFAULT_TTL, LONGEST_GRANT, MOST_LISTED, UPLOAD_SECONDS
-from sandyard.web.gateway.bodies import read_json
+from sandyard.services.files.keeping import DEFAULT_TTL, LONGEST_GRANT, MOST_LISTED
+from sandyard.services.files.uploading import UPLOAD_SECONDS
+from sandyard.web.gateway.bodies import announced, read_json
 from sandyard.web.gateway.errors import ERRORS
 from sandyard.web.gateway.multipart import read_form
 from sandyard.web.gateway.parts import CallerNow, GatewayParts, PartsNow
@@ -41,14 +42,21 @@ def _body(media: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 @router.post("/generate_upload_url", operation_id="generate_upload_url", openapi_extra=_body("application/json", _OFFER))
 async def generate_upload_url(request: Request, caller: CallerNow, parts: PartsNow) -> dict[str, Any]:
-    """Return a URL that takes an input file's bytes by one PUT, and the s3:// URL that the file then has."""
+    """Return a URL that takes an input file's bytes by one PUT, and the s3:// URL that the file then has.
+
+    Who says in `X-Upload-Content-Length` how many bytes there are may be sent to the bucket itself: by exactly so many, and with the
+    `headers` of the answer.
+    """
     body: Any = await read_json(request, limit=64 * 1024)
     wanted = cast("dict[str, object]", body) if isinstance(body, dict) else {}
     name, media = wanted.get("filename"), wanted.get("content_type")
     if not isinstance(name, str) or len(name) > _NAME or not isinstance(media, str | None):
         raise Refusal(VALIDATION_ERROR, "filename: must be a text of at most 4096 characters", pointer="/filename")
-    file, path = await parts.files.offer_upload(caller, name, media)
-    return {"upload_url": parts.public(request) + path, "s3_url": parts.files.url(file), "expires_in": UPLOAD_SECONDS}
+    file, address = await parts.files.offer_upload(
+        caller, name, media, size=announced(request.headers, "x-upload-content-length"), past=_past(request)
+    )
+    offer = {"upload_url": parts.whole(request, address.url), "s3_url": parts.files.url(file), "expires_in": UPLOAD_SECONDS}
+    return offer | ({"headers": dict(address.headers)} if address.headers else {})
 
 
 @router.post("/upload", operation_id="upload_file", openapi_extra=_body("multipart/form-data", _FORM))
@@ -81,8 +89,8 @@ async def download(
 ) -> dict[str, Any]:
     """Return a URL by which the file can be read without any credential, for `expires_in` seconds."""
     del mode
-    path = await parts.files.offer_download(caller, s3_url, expires_in)
-    return {"presigned_url": parts.public(request) + path, "expires_in": expires_in}
+    address = await parts.files.offer_download(caller, s3_url, expires_in, past=_past(request))
+    return {"presigned_url": parts.whole(request, address), "expires_in": expires_in}
 
 
 @router.get("/list", operation_id="list_files")
@@ -105,6 +113,11 @@ async def cleanup_temp(caller: CallerNow, parts: PartsNow, session_id: str) -> d
     deleted = await parts.files.cleanup(caller, session_id)
     await parts.audit.note(caller, "files.cleanup", session_id, f"{deleted} deleted")
     return {"deleted_count": deleted}
+
+
+def _past(request: Request) -> bool:
+    """Whether the caller may be sent past this server: from inside a sandbox only the gateway itself can be reached."""
+    return request.scope.get("sandbox") is None
 
 
 def _stored(parts: GatewayParts, file: File) -> dict[str, Any]:

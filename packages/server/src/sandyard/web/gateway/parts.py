@@ -43,6 +43,10 @@ class GatewayParts:
     audit: Audit
     clock: Clock
 
+    def whole(self, request: Request, address: str) -> str:
+        """Return a URL as it is, and a path of ours as a URL for whoever asks."""
+        return self.public(request) + address if address.startswith("/") else address
+
     def public(self, request: Request) -> str:
         """Return how whoever asks reaches this API: what signed URLs begin with.
 
