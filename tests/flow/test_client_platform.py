@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ppio_sandbox import AsyncSandbox, Sandbox
 from ppio_sandbox.agent_runtime.client import (
     AgentRuntimeClient,
     AuthenticationError,
@@ -26,6 +27,8 @@ from ppio_sandbox.agent_runtime.client import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from e2b import ApiParams
+
     from support.platform import Platform
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -33,6 +36,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 AGENT = """\
 import asyncio
 import os
+
+from starlette.responses import JSONResponse
 
 from ppio_sandbox.agent_runtime import AgentRuntimeApp
 
@@ -64,6 +69,11 @@ async def answer(request: dict):
             os._exit(3)
         case "die in the stream":
             return dying()
+        case "wait":
+            await asyncio.Event().wait()
+        case "pass on":
+            told = {"error_code": "sandbox_not_found", "message": "The sandbox was not found", "request_id": "another"}
+            return JSONResponse(told, 404)
         case "fail":
             raise ValueError("I do not want to")
     return {"calls": calls, "seen": request, "environment": dict(os.environ)}
@@ -180,6 +190,49 @@ async def test_a_session_is_found_from_elsewhere(process_platform: Platform, ses
         (listed,) = [one for one in await other.list_sessions() if one.sandbox_id == session.sandbox_id]
         assert (await listed.invoke("hello")).result["calls"] == 2
         assert await other.get_session("s0000") is None
+
+
+@pytest.mark.promise("client.any-sandbox")
+async def test_our_sandbox_object_is_a_sessions(process_platform: Platform, client: AgentRuntimeClient, template: str) -> None:
+    """`ppio_sandbox.Sandbox` on a platform whose domain no name server knows: its calls go where its configuration says."""
+    where: ApiParams = {
+        "api_key": process_platform.key,
+        "api_url": process_platform.api_url,
+        "sandbox_url": process_platform.sandbox_url,
+        "domain": process_platform.domain,
+    }
+    made_by = (await AsyncSandbox.create(template, **where), await asyncio.to_thread(lambda: Sandbox.create(template, **where)))
+    for made in made_by:
+        session = SandboxSession(template, made, client)
+        assert session.host_url == f"http://8080-{made.sandbox_id}.{process_platform.domain}"
+        assert (await session.invoke("hello")).result["calls"] == 1
+        await session.pause()
+        assert await session.get_status() is SessionStatus.PAUSED
+        await session.resume()
+        assert [chunk async for chunk in session.invoke("hello", stream=True)]
+        await session.close()
+        assert await client.get_session(made.sandbox_id) is None
+
+
+@pytest.mark.promise("client.request-ids")
+async def test_the_agents_log_and_the_error_name_the_same_request(client: AgentRuntimeClient, session: SandboxSession) -> None:
+    with pytest.raises(InvocationError) as failed:
+        await session.invoke({"prompt": "fail", "request_id": "order-66"})
+    with pytest.raises(InvocationError) as late:
+        await session.call("wait", timeout=0.2)
+    assert failed.value.request_id == "order-66"
+    with pytest.raises(InvocationError) as died:
+        await session.invoke("die")
+    assert '"requestId":"order-66"' in died.value.output
+    assert late.value.request_id
+
+
+@pytest.mark.promise("client.agent-errors")
+async def test_what_the_agent_was_told_by_a_platform_is_not_this_sessions_end(session: SandboxSession) -> None:
+    with pytest.raises(InvocationError) as caught:
+        await session.invoke("pass on")
+    assert caught.value.error_code == "agent_failed"
+    assert (await session.invoke("hello")).result["calls"] == 2
 
 
 @pytest.mark.promise("client.one-shot")

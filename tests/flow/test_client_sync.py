@@ -130,6 +130,24 @@ async def test_chunks_come_before_the_next_exists_and_leaving_cancels(platform: 
     await platform.until(lambda: platform.left == 1)
 
 
+async def test_leaving_a_loop_cancels_also_where_the_stream_has_a_name(platform: FakePlatform, session: SyncSandboxSession):
+    async def answer(_: Asked, line: Line) -> None:
+        await line.begin()
+        await line.part(b'data: "one"\n\n')
+        await line.left.wait()
+
+    platform.on("POST /invocations", answer)
+    stream = session.invoke("hi", stream=True)
+
+    def work() -> None:
+        for _ in stream:
+            break
+
+    await script(work)
+    await platform.until(lambda: platform.left == 1)
+    assert await script(lambda: list(stream)) == []
+
+
 async def test_a_stream_that_is_cut_or_fails_is_an_error(platform: FakePlatform, session: SyncSandboxSession):
     failed = b'event: error\ndata: {"error": "no more ideas"}\n\n'
     platform.on("POST /invocations", streams(b'data: "a"\n\n', cut=True), streams(b'data: "a"\n\n', failed), answers({"n": 1}))

@@ -29,8 +29,16 @@ PROMISES = [
         "issue 2 §3",
         "A creation refused for too much at once is tried again as told; what may have happened is not.",
     ),
+    (
+        "client.retries",
+        "issue 3 §3",
+        "A refused call to the platform is made again as told, and a reading one whose answer was lost; nothing can happen twice.",
+    ),
     ("client.create-deadline", "issue 2 §4", "A creation has a time-out of its own."),
     ("client.errors-tell", "issue 2 §4", "Errors carry the code, the request id, the session, the exit code and the last lines."),
+    ("client.request-ids", "issue 3 §3", "Each request has an id, the caller's own where there is one, and each failure tells it."),
+    ("client.no-secrets", "issue 3 §3", "No representation, error or log shows a key, a token or the value of a variable."),
+    ("client.volumes", "seed 001 §5.1", "SandboxConfig.volumes mounts volumes by name."),
     ("client.find", "seed 001 §4.1", "get_session and list_sessions ask the platform, and what they give can be called."),
     (
         "client.close",

@@ -12,6 +12,7 @@ from ppio_sandbox.agent_runtime.client import (
     AgentRuntimeClient,
     InvocationError,
     InvocationRequest,
+    RateLimitError,
     SandboxSession,
     SessionNotFoundError,
     SessionStatus,
@@ -63,14 +64,24 @@ async def test_forms_of_a_request(platform: FakePlatform, session: SandboxSessio
 
 @pytest.mark.promise("client.request-forms")
 async def test_a_request_without_a_form_in_json_is_refused_here(platform: FakePlatform, session: SandboxSession):
-    with pytest.raises(ValidationError):
-        await session.invoke({"a": object()})
+    for unsayable in ({"a": object()}, InvocationRequest(data={"a": object()}), {"n": 2**64}, "\ud800"):
+        with pytest.raises(ValidationError, match="no form in JSON"):
+            await session.invoke(unsayable)
     for request in (7, None, ["hi"]):
         with pytest.raises(InvocationError, match=r"^Invalid request format"):
             await session.invoke(cast("Any", request))
         with pytest.raises(InvocationError, match=r"^Invalid request format"):
             await session.invoke(cast("Any", request), stream=True)
     assert platform.asked("POST /invocations") == []
+
+
+@pytest.mark.promise("client.one-shot")
+async def test_no_session_is_made_for_what_cannot_be_sent(platform: FakePlatform, client: AgentRuntimeClient):
+    with pytest.raises(InvocationError):
+        await client.invoke_agent("hello", cast("Any", 7))
+    with pytest.raises(ValidationError):
+        await client.invoke_agent_stream("hello", {"a": object()})
+    assert platform.seen == []
 
 
 @pytest.mark.promise("client.result")
@@ -118,6 +129,26 @@ async def test_the_agents_own_401_is_no_complaint_about_the_key(platform: FakePl
 
 
 @pytest.mark.promise("client.agent-errors")
+@pytest.mark.parametrize("slug", ["sandbox_not_found", "sandbox_gone", "sandbox_paused", "agent_crashed", "unauthenticated"])
+async def test_what_a_platform_told_the_agent_says_nothing_of_this_session(platform: FakePlatform, session: SandboxSession, slug: str):
+    """An agent that uses the platform itself may pass on what it was refused with."""
+    passed_on: dict[str, Any] = {"code": 404, "message": "The sandbox was not found", "error_code": slug, "request_id": "another"}
+    platform.on("POST /invocations", answers(passed_on, 404), answers({**passed_on, "request_id": "req-1", "sandboxId": "i9"}, 502))
+    for _ in range(2):
+        with pytest.raises(InvocationError, match="The sandbox was not found") as caught:
+            await session.invoke("hi")
+        assert (caught.value.error_code, session.status) == ("agent_failed", SessionStatus.ACTIVE)
+
+
+@pytest.mark.promise("client.agent-errors")
+async def test_an_agent_that_has_too_much_to_do_says_when_to_come_back(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", answers({"error": "slow down", "error_type": "rate_limited"}, 429, retry_after="3"))
+    with pytest.raises(RateLimitError, match="slow down") as caught:
+        await session.invoke("hi")
+    assert (caught.value.retry_after, len(platform.asked("POST /invocations"))) == (3, 1)
+
+
+@pytest.mark.promise("client.agent-errors")
 async def test_an_agent_that_dies_says_how(platform: FakePlatform, session: SandboxSession):
     platform.on("POST /invocations", refused(502, "agent_crashed", "the agent exited", exit_code=-9, output="MemoryError"))
     with pytest.raises(InvocationError) as caught:
@@ -140,6 +171,17 @@ async def test_a_slow_agent_is_an_invocation_error_and_is_cancelled(platform: Fa
         await session.call("hi", timeout=0.05)
     assert caught.value.error_code == "timeout"
     await platform.until(lambda: platform.left == 1)
+
+
+@pytest.mark.promise("client.deadlines")
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), "soon"])
+async def test_a_time_out_that_is_none_is_refused(platform: FakePlatform, session: SandboxSession, seconds: Any):
+    for send in (lambda: session.call("hi", timeout=seconds), lambda: session.stream("hi", timeout=seconds)):
+        with pytest.raises(ValidationError, match="a time-out is a number of seconds above 0"):
+            await send()
+    with pytest.raises(ValidationError, match="a time-out is a number of seconds above 0"):
+        AgentRuntimeClient("sk-testing", timeout=seconds)
+    assert platform.asked("POST /invocations") == []
 
 
 @pytest.mark.promise("client.one-shot")

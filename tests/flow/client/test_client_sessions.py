@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from ppio_sandbox.agent_runtime.client import (
@@ -135,12 +137,23 @@ async def test_creation_has_a_deadline(platform: FakePlatform):
 
 @pytest.mark.promise("client.create-errors")
 async def test_what_cannot_be_honoured_is_refused_and_not_ignored(client: AgentRuntimeClient):
-    with pytest.raises(ValidationError, match="volumes"):
-        await client.create_session("hello", config=SandboxConfig(volumes=[{"a": "b"}]))
+    for volume in ({"a": "b"}, {"name": "data", "path": "relative"}, {"name": "", "path": "/data"}):
+        with pytest.raises(ValidationError, match="one of volumes is not"):
+            await client.create_session("hello", config=SandboxConfig(volumes=[volume]))
     with pytest.raises(ValidationError, match="limits belong to the template"):
         await client.create_session("hello", config=SandboxConfig(memory_limit="1Gi"))
-    with pytest.raises(ValidationError, match="lives from 1"):
-        await client.create_session("hello", timeout_seconds=0)
+    for life in (0, 86401, cast("Any", "long")):
+        with pytest.raises(ValidationError, match="lives from 1"):
+            await client.create_session("hello", timeout_seconds=life)
+    for template_id in ("", "t" * 257, cast("Any", None)):
+        with pytest.raises(ValidationError, match="a template is named by"):
+            await client.create_session(template_id)
+
+
+@pytest.mark.promise("client.volumes")
+async def test_a_session_mounts_volumes(platform: FakePlatform, client: AgentRuntimeClient):
+    await client.create_session("hello", config=SandboxConfig(volumes=[{"name": "data", "path": "/data"}]))
+    assert platform.seen[-1].json["volumeMounts"] == [{"name": "data", "path": "/data"}]
 
 
 @pytest.mark.promise("client.network-errors")
@@ -166,6 +179,42 @@ async def test_a_session_is_found_again_by_id(platform: FakePlatform, client: Ag
     assert await client.get_session("i8") is None
     with pytest.raises(ValidationError):
         await client.get_session()
+
+
+@pytest.mark.promise("client.find", "client.status")
+async def test_what_is_found_is_as_the_platform_says_now(platform: FakePlatform, client: AgentRuntimeClient, session: SandboxSession):
+    """Another process may have paused a session that this one has made."""
+    platform.on("GET /sandboxes/i1", answers(detail(state="paused")))
+    platform.on("GET /v2/sandboxes", answers([detail(state="running", token=None)]))
+    assert await client.get_session("i1") is session
+    assert session.is_paused
+    assert await client.list_sessions() == [session]
+    assert session.is_active
+
+
+@pytest.mark.promise("client.status")
+async def test_a_session_that_has_ended_is_not_closed_again(platform: FakePlatform, client: AgentRuntimeClient):
+    platform.on("POST /sandboxes", created("i1"), created("i2"), created("i3"))
+    sessions = [await client.create_session("hello") for _ in range(3)]
+    platform.on("POST /sandboxes/i1/timeout", refused(404, "sandbox_not_found", state="stopped"))
+    with pytest.raises(SessionNotFoundError):
+        await sessions[0].refresh()
+    platform.on("GET /sandboxes/i2", refused(404, "sandbox_not_found", state="failed", exit_code=1))
+    await sessions[1].get_status()
+    platform.on("POST /invocations", refused(502, "sandbox_gone"))
+    with pytest.raises(SessionNotFoundError):
+        await sessions[2].invoke("hi")
+    assert [session.status for session in sessions] == [SessionStatus.CLOSED, SessionStatus.ERROR, SessionStatus.CLOSED]
+    await client.close_all_sessions()
+    assert [asked.method for asked in platform.seen].count("DELETE") == 0
+
+
+@pytest.mark.promise("client.close")
+async def test_leaving_a_session_closes_it(platform: FakePlatform, client: AgentRuntimeClient):
+    async with await client.create_session("hello") as session:
+        assert session.is_active
+    assert session.status is SessionStatus.CLOSED
+    assert len(platform.asked("DELETE /sandboxes/i1")) == 1
 
 
 @pytest.mark.promise("client.find")

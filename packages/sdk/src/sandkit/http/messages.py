@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -26,8 +27,8 @@ class Request:
 
     method: str
     path: str
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: bytes | Iterable[bytes] | AsyncIterable[bytes] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    body: bytes | Iterable[bytes] | AsyncIterable[bytes] | None = field(default=None, repr=False)
     """In pieces for the sender of its kind; with a content-length header they are sent as they are, without one in chunks."""
     base_url: str = ""
 
@@ -38,6 +39,16 @@ class Request:
     def to(self, base_url: str, headers: Mapping[str, str]) -> Request:
         """Return the request addressed to `base_url`; `headers` are added, the request's own win."""
         return replace(self, base_url=base_url, headers={**headers, **self.headers})
+
+    @property
+    def request_id(self) -> str | None:
+        return self.headers.get(REQUEST_ID_HEADER)
+
+    def identified(self) -> Request:
+        """Return the request with an id, unless it has one: the other side logs it by that, also where its answer gets lost."""
+        if REQUEST_ID_HEADER in self.headers:
+            return self
+        return replace(self, headers={REQUEST_ID_HEADER: os.urandom(16).hex(), **self.headers})
 
 
 def json_request(method: str, path: str, value: object) -> Request:
@@ -61,8 +72,8 @@ class Reply:
     """One whole HTTP reply. Header names are lower case."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     @property
     def ok(self) -> bool:

@@ -5,6 +5,7 @@ Not aiohttp on a loop in a thread: a script's call would pass two threads, and `
 
 from __future__ import annotations
 
+import http.client
 import logging
 import time
 from collections.abc import AsyncIterable
@@ -156,6 +157,8 @@ def _failure(error: Exception, where: str) -> TransportError:
             return ConnectFailedError(f"cannot connect to {where}: {_reason(error)}")
         case exceptions.TimeoutError() | exceptions.EmptyPoolError() | TimeoutError():
             return TimedOutError(f"{where} did not answer in time")
+        case exceptions.ProtocolError(__cause__=http.client.IncompleteRead()):
+            return CutShortError(f"the answer of {where} was cut off")
         case _:
             return CutShortError(f"the connection to {where} ended before its answer did: {_reason(error)}")
 

@@ -9,4 +9,11 @@ from pydantic.alias_generators import to_camel
 class Message(BaseModel):
     """A message of the control plane."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        defer_build=True,  # importing a client builds no validators of messages that it may never see
+        hide_input_in_errors=True,  # what could not be read may hold a token
+    )

@@ -146,8 +146,8 @@ class Sandbox(Message):
     client_id: str = Field("sandyard", alias="clientID")
     alias: str | None = None
     envd_version: str = ENVD_VERSION
-    envd_access_token: str
-    traffic_access_token: str | None = None
+    envd_access_token: str = Field(repr=False)
+    traffic_access_token: str | None = Field(None, repr=False)
     domain: str | None = None
 
 
@@ -177,7 +177,7 @@ class SandboxDetail(ListedSandbox):
     `pause_mode` of a paused one: whether it will run on ("full"), or start anew from its files ("filesystem").
     """
 
-    envd_access_token: str | None = None
+    envd_access_token: str | None = Field(None, repr=False)
     domain: str | None = None
     allow_internet_access: bool | None = None
     network: dict[str, Any] | None = None

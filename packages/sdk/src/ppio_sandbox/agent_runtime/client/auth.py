@@ -27,6 +27,10 @@ class AuthHeaders(dict[str, str]):
         return self
         yield  # makes this a generator, which has nothing to wait for
 
+    def __repr__(self) -> str:
+        """Return the names alone: one value is the key."""
+        return f"AuthHeaders({', '.join(f'{name}: …' for name in self)})"
+
 
 class AuthManager:
     """Holds the API key and renders it as headers (seed 001 §4.3)."""
@@ -61,7 +65,8 @@ class AuthManager:
         return AuthHeaders({"Authorization": f"Bearer {self._api_key}", "Content-Type": "application/json"})
 
     def authorized(self, request: Request) -> Request:
-        """Return an addressed request with what says who sends it: the key, or where there is a secret a signature."""
+        """Return an addressed request with an id and with what says who sends it: the key, or where there is a secret a signature."""
+        request = request.identified()
         if self.api_secret is None:
             return request.to(request.base_url, {"authorization": f"Bearer {self._api_key}"})
         url = urlsplit(request.url)

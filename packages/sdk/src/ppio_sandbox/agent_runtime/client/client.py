@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from ppio_sandbox.agent_runtime.client import faults, rules
+from ppio_sandbox.agent_runtime.client import faults, invocation, rules
 from ppio_sandbox.agent_runtime.client.auth import AuthManager
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SessionNotFoundError
 from ppio_sandbox.agent_runtime.client.models import AgentTemplate, ClientConfig, SandboxConfig
@@ -123,7 +123,7 @@ class AgentRuntimeClient:
             ExceptionGroup: of what failed; the others are closed.
         """
         results = await asyncio.gather(*[session.close() for session in self._created.values()], return_exceptions=True)
-        failures = [result for result in results if isinstance(result, AgentClientError)]
+        failures = [result for result in results if isinstance(result, Exception)]
         if failures:
             raise ExceptionGroup("some sessions could not be closed", failures)
 
@@ -159,13 +159,14 @@ class AgentRuntimeClient:
 
         Raises:
             SessionNotFoundError: the session named has ended or never was.
-            ValueError: none is named and none may be made.
+            ValueError: none is named and none may be made; or the request has no form in JSON.
             InvocationError: the agent failed.
             AgentClientError: as `create_session` and `SandboxSession.invoke` raise.
         """
+        body = invocation.prepared(request)  # a session is made only for what can be sent
         session, is_ours = await self._session_for(template_id, create_session, sandbox_id or session_id)
         try:
-            return await session.call(request, timeout)
+            return await session.call(body, timeout)
         finally:
             if is_ours:
                 await _close(session)
@@ -208,6 +209,7 @@ class AgentRuntimeClient:
     def _found(self, detail: SandboxDetail) -> SandboxSession:
         known = self._created.get(detail.sandbox_id)
         if known is not None:
+            known.status = rules.status_of(detail)
             return known
         sandbox = Sandbox(detail.sandbox_id, self.platform.addresses, detail.envd_access_token)
         session = SandboxSession(detail.template_id, sandbox, self, timeout_seconds=rules.life_of(detail), created_at=detail.started_at)
@@ -226,8 +228,9 @@ class AgentRuntimeClient:
         return await self.create_session(template_id), True
 
     async def _chunks(self, template_id: str, request: AnyRequest, may_create: bool, sandbox_id: str | None) -> Opening:
+        body = invocation.prepared(request)
         session, is_ours = await self._session_for(template_id, may_create, sandbox_id)
-        stream = session.stream(request)
+        stream = session.stream(body)
         try:
             await stream
             yield None

@@ -6,6 +6,7 @@ import inspect
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -89,7 +90,7 @@ class PlatformControl:
         if self.sandbox.access_token is None:
             detail = await self._perform(sandboxes.get_sandbox(self.sandbox_id))
             self.sandbox = replace(self.sandbox, access_token=detail.envd_access_token)
-        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT))
+        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT)).identified()
 
     async def _perform(self, call: Call[T]) -> T:
         return await self._platform.perform(call, otherwise=SandboxOperationError, sandbox_id=self.sandbox_id)
@@ -98,7 +99,8 @@ class PlatformControl:
 class ObjectControl:
     """Any object that has `id` or `sandbox_id`, `get_host`, `pause`, `resume` or `connect`, `close` or `kill`; sync or async.
 
-    Of what another SDK's sandbox may have besides, `is_running`, `set_timeout` and `traffic_access_token` are used.
+    Of what another SDK's sandbox may have besides, `is_running`, `set_timeout` and `traffic_access_token` are used; of `e2b`'s, and so
+    of `ppio_sandbox.Sandbox`, also where its configuration says that ports are reached.
     """
 
     def __init__(self, sandbox: Any, sandbox_id: str | None = None) -> None:
@@ -110,7 +112,7 @@ class ObjectControl:
         """`https://` and the object's own host of the agent's port; a name that leads nowhere where it has none (seed 001 §4.2)."""
         get_host = self._verb("get_host")
         host = str(get_host(agents.AGENT_PORT)) if get_host is not None else f"session-{self.sandbox_id}.ppio.sandbox"
-        return host if "://" in host else f"https://{host}"
+        return host if "://" in host else f"{urlsplit(self._told_address() or 'https:').scheme}://{host}"
 
     async def pause(self) -> None:
         await self._do("pause")
@@ -136,7 +138,16 @@ class ObjectControl:
 
     async def addressed(self, request: Request) -> Request:
         token = self._text("traffic_access_token")
-        return request.to(self.host_url, {TOKEN_HEADER: token} if token else {})
+        address = self._told_address()
+        if address is None:
+            return request.to(self.host_url, {TOKEN_HEADER: token} if token else {}).identified()
+        return request.to(address.rstrip("/"), agents.route_headers(self.sandbox_id, token)).identified()
+
+    def _told_address(self) -> str | None:
+        """Return where all ports are reached, by headers that route, where `e2b` was told: a platform without a domain of its own."""
+        find = getattr(getattr(self.sandbox, "connection_config", None), "get_sandbox_direct_url", None)
+        found: object = find(self.sandbox_id, "", agents.AGENT_PORT) if callable(find) else None
+        return found if isinstance(found, str) and self.sandbox_id not in found else None
 
     async def _do(self, *names: str) -> None:
         for name in names:

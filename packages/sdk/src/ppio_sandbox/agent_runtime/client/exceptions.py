@@ -64,6 +64,12 @@ class AgentClientError(PPIOAgentRuntimeError):
         """Return the message, with the request's id where there is one."""
         return f"{self.message} (request {self.request_id})" if self.request_id else self.message
 
+    def __repr__(self) -> str:
+        """Return the class, the message and what identifies the failure; neither details nor output, which may be long."""
+        known = {"error_code": self.error_code, "request_id": self.request_id, "sandbox_id": self.sandbox_id}
+        told = "".join(f", {name}={value!r}" for name, value in known.items() if value is not None)
+        return f"{type(self).__name__}({self.message!r}{told})"
+
     @property
     def exit_code(self) -> int | None:
         """The exit code of the agent that died, where that is what happened."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -25,7 +26,7 @@ from sandkit.wire.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from sandkit.http.messages import Reply
+    from sandkit.http.messages import Reply, Request
 
 _BY_SLUG: dict[str, type[AgentClientError]] = {
     wire.UNAUTHENTICATED.slug: AuthenticationError,
@@ -49,17 +50,24 @@ def from_platform(error: ApiError, otherwise: type[AgentClientError], sandbox_id
 
 
 def from_agent(reply: Reply, sandbox_id: str) -> AgentClientError:
-    """Return the exception for a failure that came from a sandbox's port: the ingress' where it speaks the platform's language,
+    """Return the exception for a failure that came from a sandbox's port: the ingress' where it speaks of this very request,
     else the agent's own, whatever its status is.
     """
     body = decoded(reply.body)
-    if isinstance(body, dict) and str(cast("dict[str, Any]", body).get("error_code")) in wire.PROBLEMS:
-        return from_platform(reply.error(), InvocationError, sandbox_id)
     error = reply.error()
-    details = {"status": reply.status, **error.details}
-    if isinstance(body, dict):
-        return from_agent_value(cast("dict[str, Any]", body), details, sandbox_id, reply.request_id)
-    return InvocationError(error.message, wire.AGENT_FAILED.slug, request_id=reply.request_id, sandbox_id=sandbox_id, details=details)
+    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {"error": error.message}
+    if _is_of_the_ingress(fields, reply, sandbox_id):
+        return from_platform(error, InvocationError, sandbox_id)
+    kind = RateLimitError if reply.status == HTTPStatus.TOO_MANY_REQUESTS else InvocationError
+    return from_agent_value(fields, {"status": reply.status, **error.details}, sandbox_id, reply.request_id, kind)
+
+
+def _is_of_the_ingress(fields: Mapping[str, Any], reply: Reply, sandbox_id: str) -> bool:
+    """Whether an error is the ingress' own. An agent that passes on what a platform told *it* speaks of another request: that says
+    nothing of this session.
+    """
+    is_known = str(fields.get("error_code")) in wire.PROBLEMS
+    return is_known and fields.get("request_id") == reply.request_id and fields.get("sandboxId", sandbox_id) == sandbox_id
 
 
 def from_agent_value(
@@ -67,15 +75,19 @@ def from_agent_value(
     details: Mapping[str, Any],
     sandbox_id: str,
     request_id: str | None,
-) -> InvocationError:
-    """Return the exception for an error that the agent told in JSON: `{"error", "error_type", …}`."""
+    kind: type[AgentClientError] = InvocationError,
+) -> AgentClientError:
+    """Return the exception for an error that the agent told in JSON: `{"error", "error_type", …}`. A code of the platform's is not
+    taken from an agent.
+    """
     message = value.get("error") or value.get("message") or value.get("detail") or "the agent failed and did not say why"
     told = {key: value[key] for key in ("error_type", "exit_code", "output") if value.get(key) is not None}
     metadata = value.get("metadata")
     told_id = value.get("request_id") or (cast("dict[str, Any]", metadata).get("request_id") if isinstance(metadata, dict) else None)
-    return InvocationError(
+    code = str(value.get("error_code") or wire.AGENT_FAILED.slug)
+    return kind(
         f"{_class_of(value, str(message))}{message}",
-        str(value.get("error_code") or wire.AGENT_FAILED.slug),
+        wire.AGENT_FAILED.slug if code in wire.PROBLEMS else code,
         request_id=request_id or (str(told_id) if told_id else None),
         sandbox_id=sandbox_id,
         details={**details, **told},
@@ -109,16 +121,26 @@ def from_nonsense(error: UnreadableReplyError, sandbox_id: str | None = None) ->
 
 
 @contextmanager
-def told(otherwise: type[AgentClientError], sandbox_id: str | None) -> Generator[None]:
-    """Turn what the wire raises into what this face raises; `otherwise` is the class of the verb."""
+def told(otherwise: type[AgentClientError], sandbox_id: str | None, request: Request) -> Generator[None]:
+    """Turn what the wire raises into what this face raises; `otherwise` is the class of the verb. Each failure names the request:
+    the platform knows it by that id also where no answer came.
+    """
     try:
         yield
     except ApiError as error:
-        raise from_platform(error, otherwise, sandbox_id) from error
+        raise _named(from_platform(error, otherwise, sandbox_id), request) from error
     except TransportError as error:
-        raise from_transport(error, otherwise, sandbox_id) from error
+        raise _named(from_transport(error, otherwise, sandbox_id), request) from error
     except UnreadableReplyError as error:
-        raise from_nonsense(error, sandbox_id) from error
+        raise _named(from_nonsense(error, sandbox_id), request) from error
+    except AgentClientError as error:
+        _named(error, request)
+        raise
+
+
+def _named(error: AgentClientError, request: Request) -> AgentClientError:
+    error.request_id = error.request_id or request.request_id
+    return error
 
 
 def explain(error: AgentClientError, cause: AgentClientError) -> None:

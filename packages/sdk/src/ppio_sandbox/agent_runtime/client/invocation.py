@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from ppio_sandbox.agent_runtime.client import faults
-from ppio_sandbox.agent_runtime.client.exceptions import InvocationError, NetworkError
+from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, InvocationError, NetworkError
 from ppio_sandbox.agent_runtime.exceptions import ValidationError
 from sandkit.wire.invocations import ENVELOPE_KEYS, InvocationRequest, InvocationResponse
 from sandkit.wire.sse import ERROR_EVENT, MEDIA_TYPE, Decoder, Event
@@ -43,15 +43,17 @@ def body_of(request: object) -> dict[str, Any]:
     return body
 
 
-def encodable(body: dict[str, Any]) -> dict[str, Any]:
-    """Return `body` as it is, if it can be sent.
+def prepared(request: object) -> dict[str, Any]:
+    """Return `body_of(request)`, if it can be sent.
 
     Raises:
+        InvocationError: as `body_of`.
         ValidationError: something in it has no form in JSON.
     """
     try:
+        body = body_of(request)
         orjson.dumps(body)
-    except (TypeError, orjson.JSONEncodeError) as error:
+    except (TypeError, ValueError) as error:
         raise ValidationError(f"the request has no form in JSON: {error}", "bad_request") from error
     return body
 
@@ -125,7 +127,7 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _told_failure(value: object, text: str, sandbox_id: str) -> InvocationError:
+def _told_failure(value: object, text: str, sandbox_id: str) -> AgentClientError:
     told = cast("dict[str, Any]", value) if isinstance(value, dict) else {"error": text}
     return faults.from_agent_value(told, {}, sandbox_id, None)
 

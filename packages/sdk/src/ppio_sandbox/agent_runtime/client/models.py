@@ -50,7 +50,7 @@ class SandboxConfig(BaseModel):
     timeout_seconds: int = Field(default=300, ge=1, le=86400)
     memory_limit: str | None = None
     cpu_limit: str | None = None
-    env_vars: dict[str, str] = Field(default_factory=dict)
+    env_vars: dict[str, str] = Field(default_factory=dict, repr=False)
     volumes: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
     ports: list[int] = Field(default_factory=lambda: [8080])
 

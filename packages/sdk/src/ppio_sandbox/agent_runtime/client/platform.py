@@ -45,38 +45,34 @@ class Platform:
         sandbox_id: str | None = None,
         seconds: float | None = None,
     ) -> T:
-        """Return what the platform answers.
+        """Return what the platform answers, within `seconds` in all, tries included (`rules.Tries`).
 
         Raises:
             AgentClientError: or the subclass that says more; `otherwise` where only the verb is known.
         """
-        with self._told(otherwise, sandbox_id):
+        tries = rules.Tries(call.request, self.config, seconds or self.config.control_timeout)
+        while True:
             request = self.addressed(call.request)
-            return read_reply(call, await self._sender.send(request, timeout=seconds or self.config.control_timeout))
+            try:
+                with self._told(otherwise, sandbox_id, request):
+                    return read_reply(call, await self._sender.send(request, timeout=tries.seconds_left()))
+            except AgentClientError as error:
+                delay = tries.delay_after(error)
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
 
     async def create(self, wanted: CreateSandbox) -> CreatedSandbox:
-        """Start a sandbox; refusals are tried again, since nothing has happened then. What may have happened is not, so the call needs
-        no idempotency key; without one the platform ends what it was starting when the caller leaves.
+        """Start a sandbox. It needs no idempotency key: without one the platform ends what it was starting when the caller leaves.
 
         Raises:
             AgentClientError: as `SandboxCreationError`, or the subclass that says more.
         """
-        call = sandboxes.create_sandbox(wanted)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.config.create_timeout
-        for attempt in range(self.config.max_retries + 1):
-            try:
-                return await self.perform(call, otherwise=SandboxCreationError, seconds=max(deadline - loop.time(), 0.001))
-            except AgentClientError as error:
-                delay = rules.retry_delay(error, attempt, self.config)
-                if delay is None or loop.time() + delay > deadline:
-                    raise
-            await asyncio.sleep(delay)
-        raise AssertionError  # the last attempt returned or raised
+        return await self.perform(sandboxes.create_sandbox(wanted), otherwise=SandboxCreationError, seconds=self.config.create_timeout)
 
     async def ask(self, request: Request, *, sandbox_id: str, otherwise: type[AgentClientError], seconds: float) -> Reply:
         """Return the whole answer of a sandbox's port, whatever it says; `request` is addressed already."""
-        with self._told(otherwise, sandbox_id):
+        with self._told(otherwise, sandbox_id, request):
             return await self._sender.send(request, timeout=seconds)
 
     @asynccontextmanager
@@ -89,7 +85,7 @@ class Platform:
         seconds: float,
     ) -> AsyncGenerator[StreamedReply]:
         """Give an answer whose body is still coming; leaving the block closes it. Failures in the block are translated too."""
-        with self._told(otherwise, sandbox_id):
+        with self._told(otherwise, sandbox_id, request):
             async with self._sender.open(request, timeout=seconds) as reply:
                 yield reply
 
@@ -102,8 +98,8 @@ class Platform:
         await self._sender.aclose()
 
     @contextmanager
-    def _told(self, otherwise: type[AgentClientError], sandbox_id: str | None) -> Generator[None]:
+    def _told(self, otherwise: type[AgentClientError], sandbox_id: str | None, request: Request) -> Generator[None]:
         if self.is_closed:
             raise faults.closed_client()
-        with faults.told(otherwise, sandbox_id):
+        with faults.told(otherwise, sandbox_id, request):
             yield

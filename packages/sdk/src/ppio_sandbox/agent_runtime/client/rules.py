@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +17,30 @@ from ppio_sandbox.agent_runtime.client.exceptions import (
 )
 from ppio_sandbox.agent_runtime.client.models import ClientConfig, SandboxConfig, SessionStatus
 from ppio_sandbox.agent_runtime.exceptions import ValidationError
+from sandkit.http.errors import CutShortError
 from sandkit.wire import errors as wire
 from sandkit.wire.sandboxes import CreateSandbox
+from sandkit.wire.volumes import MountedVolume
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
+    from sandkit.http.messages import Request
     from sandkit.wire.sandboxes import SandboxDetail
 
 DEFAULT_TIMEOUT = 300
 DEFAULT_LIFE = 300
 LONGEST_LIFE = 86400
+LONGEST_NAME = 256
 
 
 def call_timeout(timeout: int, config: ClientConfig | None) -> int:
-    """Return the seconds of one call: the argument, unless only the configuration says something."""
-    return config.timeout if config is not None and timeout == DEFAULT_TIMEOUT else timeout
+    """Return the seconds of one call: the argument, unless only the configuration says something.
+
+    Raises:
+        ValidationError: it is no time.
+    """
+    return config.timeout if config is not None and timeout == DEFAULT_TIMEOUT else _positive(timeout)
 
 
 def wanted_sandbox(template_id: str, timeout_seconds: int, config: SandboxConfig | None) -> CreateSandbox:
@@ -42,37 +52,79 @@ def wanted_sandbox(template_id: str, timeout_seconds: int, config: SandboxConfig
     life = timeout_seconds
     if config is not None and life == DEFAULT_LIFE and "timeout_seconds" in config.model_fields_set:
         life = config.timeout_seconds
-    if not 1 <= life <= LONGEST_LIFE:
-        raise ValidationError(f"a session lives from 1 to {LONGEST_LIFE} seconds, not {life}", "bad_request")
-    return CreateSandbox(templateID=template_id, timeout=life, env_vars=_honoured(config).env_vars)
+    if not isinstance(life, int) or not 1 <= life <= LONGEST_LIFE:  # pyright: ignore[reportUnnecessaryIsInstance] (callers without types)
+        raise ValidationError(f"a session lives from 1 to {LONGEST_LIFE} seconds, not {life!r}", "bad_request")
+    if not isinstance(template_id, str) or not 0 < len(template_id) <= LONGEST_NAME:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValidationError(f"a template is named by its id, its name or name:tag, not by {template_id!r:.80}", "bad_request")
+    config = _honoured(config)
+    return CreateSandbox(templateID=template_id, timeout=life, env_vars=config.env_vars, volume_mounts=_mounts(config.volumes))
 
 
 def _honoured(config: SandboxConfig | None) -> SandboxConfig:
     config = config or SandboxConfig()
-    if config.volumes:
-        raise ValidationError("volumes are not available on this platform yet", "not_implemented")
     if config.memory_limit is not None or config.cpu_limit is not None:
         raise ValidationError("limits belong to the template: set spec.runtime in agent.yaml and deploy it again", "not_implemented")
     return config
 
 
-def retry_delay(error: AgentClientError, attempt: int, config: ClientConfig) -> float | None:
-    """Return the seconds to wait before a refused creation is tried again, or None where that is no refusal or the last one.
+def _mounts(volumes: Sequence[Mapping[str, str]]) -> list[MountedVolume] | None:
+    for volume in volumes:
+        if set(volume) != {"name", "path"} or not volume["name"] or not volume["path"].startswith("/"):
+            raise ValidationError('one of volumes is not {"name": <a volume\'s name>, "path": "/where/it/is/mounted"}', "bad_request")
+    return [MountedVolume(name=volume["name"], path=volume["path"]) for volume in volumes] or None
 
-    Refusals are 429, and 503 with `Retry-After`: nothing has happened then.
+
+class Tries:
+    """Whether and when one call to the platform is made again, all of them within `seconds`.
+
+    Only where nothing can have happened twice: after a refusal (429, or 503 with `Retry-After`), and where a call that only reads lost
+    its answer. Where nobody listens, that is told at once.
     """
-    if attempt >= config.max_retries:
-        return None
-    told = error.details.get("retry_after")
-    if not isinstance(told, (int, float)):
-        told = config.retry_delay * 2**attempt if isinstance(error, RateLimitError) else None
-    return None if told is None else told * random.uniform(1.0, 1.25)  # noqa: S311 (spreads a herd, hides nothing)
+
+    def __init__(self, request: Request, config: ClientConfig, seconds: float) -> None:
+        self._request = request
+        self._config = config
+        self._ends_at = time.monotonic() + seconds
+        self._made = 0
+
+    def seconds_left(self) -> float:
+        """Return what the next try may take."""
+        return max(self._ends_at - time.monotonic(), 0.001)
+
+    def delay_after(self, error: AgentClientError) -> float | None:
+        """Return the seconds to wait before the call is made again, or None: `error` is the end of it."""
+        delay = self._told_delay(error)
+        if delay is None or self._made >= self._config.max_retries or time.monotonic() + delay > self._ends_at:
+            return None
+        self._made += 1
+        return delay * random.uniform(1.0, 1.25)  # noqa: S311 (spreads a herd, hides nothing)
+
+    def _told_delay(self, error: AgentClientError) -> float | None:
+        if not isinstance(self._request.body, bytes | None):
+            return None  # what was uploaded in pieces is gone
+        told = error.details.get("retry_after")
+        if isinstance(told, (int, float)):
+            return told
+        lost = isinstance(error.__cause__, CutShortError) and self._request.method == "GET"
+        return self._config.retry_delay * 2**self._made if lost or isinstance(error, RateLimitError) else None
 
 
 def call_seconds(body: Mapping[str, Any], timeout: float | None, default: float) -> float:
-    """Return the seconds of one call: the argument, else what the request says, else the client's."""
+    """Return the seconds of one call: the argument, else what the request says, else the client's.
+
+    Raises:
+        ValidationError: the argument is no time.
+    """
+    if timeout is not None:
+        return _positive(timeout)
     told = body.get("timeout")
-    return timeout or (told if isinstance(told, (int, float)) and told > 0 else default)
+    return told if isinstance(told, (int, float)) and told > 0 else default
+
+
+def _positive(seconds: Any) -> Any:
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise ValidationError(f"a time-out is a number of seconds above 0, not {seconds!r}", "bad_request")
+    return seconds
 
 
 def life_of(detail: SandboxDetail) -> int:

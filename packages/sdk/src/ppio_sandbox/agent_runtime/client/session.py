@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from ppio_sandbox.agent_runtime.client import faults, invocation, rules
 from ppio_sandbox.agent_runtime.client.control import Control, ObjectControl, PlatformControl
@@ -18,6 +18,7 @@ from sandkit.wire.invocations import InvocationRequest, InvocationResponse, Ping
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from types import TracebackType
 
     from ppio_sandbox.agent_runtime.client.client import AgentRuntimeClient
     from ppio_sandbox.agent_runtime.client.platform import Platform
@@ -76,11 +77,11 @@ class SandboxSession(SessionState):
     async def call(self, request: AnyRequest, timeout: float | None = None) -> InvocationResponse:  # noqa: ASYNC109 (of the call)
         """Call the agent and return its whole answer. `timeout` is in seconds; else the request's own, else the client's."""
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.encodable(invocation.body_of(request))
+        body = invocation.prepared(request)
+        seconds = rules.call_seconds(body, timeout, self.client.timeout)
         started = time.perf_counter()
         request_to_agent = await self._addressed(agents.invoke(body, stream=False))
         try:
-            seconds = rules.call_seconds(body, timeout, self.client.timeout)
             reply = await self._platform.ask(request_to_agent, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
             return invocation.response_of(reply, self.sandbox_id, time.perf_counter() - started)
         except AgentClientError as error:
@@ -98,7 +99,7 @@ class SandboxSession(SessionState):
             SandboxOperationError: it cannot be paused.
             SessionNotFoundError: the session has ended.
         """
-        with rules.operating("pause", self.sandbox_id):
+        with self._operation("pause"):
             await self._control.pause()
         self.status = SessionStatus.PAUSED
 
@@ -109,7 +110,7 @@ class SandboxSession(SessionState):
             SandboxOperationError: it cannot be resumed.
             SessionNotFoundError: the session has ended.
         """
-        with rules.operating("resume", self.sandbox_id):
+        with self._operation("resume"):
             await self._control.resume(self.timeout_seconds)
         self.status = SessionStatus.ACTIVE
 
@@ -120,7 +121,7 @@ class SandboxSession(SessionState):
             SandboxOperationError: it cannot be renewed.
             SessionNotFoundError: the session has ended.
         """
-        with rules.operating("refresh", self.sandbox_id):
+        with self._operation("refresh"):
             await self._control.renew(self.timeout_seconds)
         self.last_activity = datetime.now(UTC)
 
@@ -141,7 +142,7 @@ class SandboxSession(SessionState):
 
     async def get_status(self) -> SessionStatus:
         """Return the state of the session as the platform knows it; an ended one is CLOSED, or ERROR where its agent failed."""
-        self.status = await self._control.status(self.status)
+        self._saw(await self._control.status(self.status))
         return self.status
 
     async def close(self) -> None:
@@ -158,8 +159,14 @@ class SandboxSession(SessionState):
                 self.status = SessionStatus.ERROR
                 raise
             self.status = SessionStatus.CLOSED
-        if isinstance(self._control, PlatformControl):
-            self.client.forget(self.sandbox_id)
+        self._ended()
+
+    async def __aenter__(self) -> Self:
+        """Return the session; leaving the block closes it."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
 
     @property
     def sandbox(self) -> Any:
@@ -186,9 +193,9 @@ class SandboxSession(SessionState):
 
     async def _chunks(self, request: AnyRequest, timeout: float | None) -> Opening:  # noqa: ASYNC109 (of each silence)
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.encodable(invocation.body_of(request)) | {"stream": True}
-        to_agent = await self._addressed(agents.invoke(body, stream=True))
+        body = invocation.prepared(request) | {"stream": True}
         seconds = rules.call_seconds(body, timeout, self.client.timeout)
+        to_agent = await self._addressed(agents.invoke(body, stream=True))
         started = time.perf_counter()
         try:
             async with self._platform.stream(to_agent, otherwise=InvocationError, sandbox_id=self.sandbox_id, seconds=seconds) as reply:
@@ -224,4 +231,8 @@ class SandboxSession(SessionState):
             cause = faults.from_agent(reply, self.sandbox_id)
             faults.explain(error, cause)
             error = cause
-        self.status = rules.status_told_by(error, self.status)
+        self._learn(error)
+
+    def _ended(self) -> None:
+        if isinstance(self._control, PlatformControl):
+            self.client.forget(self.sandbox_id)

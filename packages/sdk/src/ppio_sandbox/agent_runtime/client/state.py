@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from ppio_sandbox.agent_runtime.client import rules
+from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError
 from ppio_sandbox.agent_runtime.client.models import SessionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 
 class SessionState:
@@ -47,6 +54,29 @@ class SessionState:
     def idle_seconds(self) -> float:
         """Seconds since the last call through this object."""
         return (datetime.now(self.last_activity.tzinfo) - self.last_activity).total_seconds()
+
+    def _ended(self) -> None:
+        """Note that the session has ended: there is nothing left to close."""
+        raise NotImplementedError
+
+    def _saw(self, status: SessionStatus) -> None:
+        if status is not self.status and status in (SessionStatus.CLOSED, SessionStatus.ERROR):
+            self._ended()
+        self.status = status
+
+    def _learn(self, error: AgentClientError) -> None:
+        """Remember what a failure says of the session's state."""
+        self._saw(rules.status_told_by(error, self.status))
+
+    @contextmanager
+    def _operation(self, verb: str) -> Generator[None]:
+        """Name the operation in its failure, and learn from that."""
+        try:
+            with rules.operating(verb, self.sandbox_id):
+                yield
+        except AgentClientError as error:
+            self._learn(error)
+            raise
 
     def __repr__(self) -> str:
         told = f"sandbox_id={self.sandbox_id!r}, template_id={self.template_id!r}, status={self.status.value!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from ppio_sandbox.agent_runtime.client import faults, rules
+from ppio_sandbox.agent_runtime.client import faults, invocation, rules
 from ppio_sandbox.agent_runtime.client.auth import AuthManager
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SessionNotFoundError, TemplateNotFoundError
 from ppio_sandbox.agent_runtime.client.models import AgentTemplate, ClientConfig, SandboxConfig
@@ -167,9 +167,10 @@ class SyncAgentRuntimeClient:
         session_id: str | None = None,
     ) -> InvocationResponse:
         """Call an agent once: in the session named, or else in one made for this call and closed after it."""
+        body = invocation.prepared(request)  # a session is made only for what can be sent
         session, is_ours = self._session_for(template_id, create_session, sandbox_id or session_id)
         try:
-            return session.call(request, timeout)
+            return session.call(body, timeout)
         finally:
             if is_ours:
                 session.close()
@@ -210,6 +211,7 @@ class SyncAgentRuntimeClient:
     def _found(self, detail: SandboxDetail) -> SyncSandboxSession:
         known = self._created.get(detail.sandbox_id)
         if known is not None:
+            known.status = rules.status_of(detail)
             return known
         sandbox = Sandbox(detail.sandbox_id, self.platform.addresses, detail.envd_access_token)
         life = rules.life_of(detail)
@@ -229,9 +231,10 @@ class SyncAgentRuntimeClient:
         return self.create_session(template_id), True
 
     def _chunks(self, template_id: str, request: AnyRequest, may_create: bool, sandbox_id: str | None) -> Generator[str]:
+        body = invocation.prepared(request)
         session, is_ours = self._session_for(template_id, may_create, sandbox_id)
         try:
-            with session.stream(request) as stream:
+            with session.stream(body) as stream:
                 yield from stream
         finally:
             if is_ours:

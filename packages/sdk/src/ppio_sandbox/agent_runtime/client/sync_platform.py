@@ -44,36 +44,34 @@ class SyncPlatform:
         sandbox_id: str | None = None,
         seconds: float | None = None,
     ) -> T:
-        """Return what the platform answers.
+        """Return what the platform answers, within `seconds` in all, tries included (`rules.Tries`).
 
         Raises:
             AgentClientError: or the subclass that says more; `otherwise` where only the verb is known.
         """
-        request = self._auth.authorized(call.request.to(self.addresses.api, {}))
-        with self._told(otherwise, sandbox_id):
-            return read_reply(call, self._sender.send(request, timeout=seconds or self.config.control_timeout))
+        tries = rules.Tries(call.request, self.config, seconds or self.config.control_timeout)
+        while True:
+            request = self._auth.authorized(call.request.to(self.addresses.api, {}))
+            try:
+                with self._told(otherwise, sandbox_id, request):
+                    return read_reply(call, self._sender.send(request, timeout=tries.seconds_left()))
+            except AgentClientError as error:
+                delay = tries.delay_after(error)
+                if delay is None:
+                    raise
+            time.sleep(delay)
 
     def create(self, wanted: CreateSandbox) -> CreatedSandbox:
-        """Start a sandbox; refusals are tried again, since nothing has happened then.
+        """Start a sandbox.
 
         Raises:
             AgentClientError: as `SandboxCreationError`, or the subclass that says more.
         """
-        call = sandboxes.create_sandbox(wanted)
-        deadline = time.monotonic() + self.config.create_timeout
-        for attempt in range(self.config.max_retries + 1):
-            try:
-                return self.perform(call, otherwise=SandboxCreationError, seconds=max(deadline - time.monotonic(), 0.001))
-            except AgentClientError as error:
-                delay = rules.retry_delay(error, attempt, self.config)
-                if delay is None or time.monotonic() + delay > deadline:
-                    raise
-            time.sleep(delay)
-        raise AssertionError  # the last attempt returned or raised
+        return self.perform(sandboxes.create_sandbox(wanted), otherwise=SandboxCreationError, seconds=self.config.create_timeout)
 
     def ask(self, request: Request, *, sandbox_id: str, otherwise: type[AgentClientError], seconds: float) -> Reply:
         """Return the whole answer of a sandbox's port, whatever it says; `request` is addressed already."""
-        with self._told(otherwise, sandbox_id):
+        with self._told(otherwise, sandbox_id, request):
             return self._sender.send(request, timeout=seconds)
 
     @contextmanager
@@ -81,7 +79,7 @@ class SyncPlatform:
         self, request: Request, *, otherwise: type[AgentClientError], sandbox_id: str, seconds: float
     ) -> Generator[SyncStreamedReply]:
         """Give an answer whose body is still coming; leaving the block closes it. Failures in the block are translated too."""
-        with self._told(otherwise, sandbox_id), self._sender.open(request, timeout=seconds) as reply:
+        with self._told(otherwise, sandbox_id, request), self._sender.open(request, timeout=seconds) as reply:
             yield reply
 
     def close(self) -> None:
@@ -89,8 +87,8 @@ class SyncPlatform:
         self._sender.close()
 
     @contextmanager
-    def _told(self, otherwise: type[AgentClientError], sandbox_id: str | None) -> Generator[None]:
+    def _told(self, otherwise: type[AgentClientError], sandbox_id: str | None, request: Request) -> Generator[None]:
         if self.is_closed:
             raise faults.closed_client()
-        with faults.told(otherwise, sandbox_id):
+        with faults.told(otherwise, sandbox_id, request):
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from sandkit.http import agents, sandboxes
 from sandkit.wire.invocations import InvocationResponse, PingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from types import TracebackType
 
     from ppio_sandbox.agent_runtime.client.sandbox import Sandbox
@@ -37,13 +38,15 @@ EXPLAINING_SECONDS = 5.0
 
 
 class SyncChunkStream:
-    """Chunks of text as the agent yields them. Leaving the loop, `close` and `with` close the connection, which cancels its work."""
+    """Chunks of text as the agent yields them. The call is sent when the first one is asked for. Leaving a `for` loop, `close` and
+    `with` close the connection, which cancels the agent's work.
+    """
 
     def __init__(self, chunks: Generator[str]) -> None:
         self._chunks = chunks
 
     def __iter__(self) -> Iterator[str]:
-        return self._chunks
+        return _Loop(self)
 
     def __next__(self) -> str:
         return next(self._chunks)
@@ -57,6 +60,19 @@ class SyncChunkStream:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class _Loop(Iterator[str]):
+    """Belongs to one `for` alone: when that is left, nobody holds it any more, also where the stream has a name."""
+
+    def __init__(self, stream: SyncChunkStream) -> None:
+        self._stream = stream
+
+    def __next__(self) -> str:
+        return next(self._stream)
+
+    def __del__(self) -> None:
+        self._stream.close()
 
 
 class SyncSandboxSession(SessionState):
@@ -89,7 +105,7 @@ class SyncSandboxSession(SessionState):
     def call(self, request: AnyRequest, timeout: float | None = None) -> InvocationResponse:
         """Call the agent and return its whole answer. `timeout` is in seconds; else the request's own, else the client's."""
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.encodable(invocation.body_of(request))
+        body = invocation.prepared(request)
         seconds = rules.call_seconds(body, timeout, self.client.timeout)
         to_agent = self._addressed(agents.invoke(body, stream=False))
         started = time.perf_counter()
@@ -106,7 +122,7 @@ class SyncSandboxSession(SessionState):
 
     def pause(self) -> None:
         """Freeze the sandbox until `resume`. Pausing twice is once. Raises as `SandboxSession.pause`."""
-        with rules.operating("pause", self.sandbox_id):
+        with self._operation("pause"):
             try:
                 self._perform(sandboxes.pause_sandbox(self.sandbox_id))
             except SandboxOperationError as error:
@@ -116,14 +132,14 @@ class SyncSandboxSession(SessionState):
 
     def resume(self) -> None:
         """Let a paused sandbox go on where it was; it then lives at least `timeout_seconds`."""
-        with rules.operating("resume", self.sandbox_id):
+        with self._operation("resume"):
             resumed = self._perform(sandboxes.connect_sandbox(self.sandbox_id, self.timeout_seconds))
         self.sandbox = replace(self.sandbox, access_token=resumed.envd_access_token, domain=resumed.domain)
         self.status = SessionStatus.ACTIVE
 
     def refresh(self) -> None:
         """Renew the session: it lives `timeout_seconds` from now on."""
-        with rules.operating("refresh", self.sandbox_id):
+        with self._operation("refresh"):
             self._perform(sandboxes.set_timeout(self.sandbox_id, self.timeout_seconds))
         self.last_activity = datetime.now(UTC)
 
@@ -139,9 +155,9 @@ class SyncSandboxSession(SessionState):
     def get_status(self) -> SessionStatus:
         """Return the state of the session as the platform knows it; an ended one is CLOSED, or ERROR where its agent failed."""
         try:
-            self.status = rules.status_of(self._perform(sandboxes.get_sandbox(self.sandbox_id)))
+            self._saw(rules.status_of(self._perform(sandboxes.get_sandbox(self.sandbox_id))))
         except SessionNotFoundError as error:
-            self.status = rules.status_told_by(error, self.status)
+            self._learn(error)
         return self.status
 
     def close(self) -> None:
@@ -154,7 +170,7 @@ class SyncSandboxSession(SessionState):
                 self.status = SessionStatus.ERROR
                 raise
             self.status = SessionStatus.CLOSED
-        self.client.forget(self.sandbox_id)
+        self._ended()
 
     @property
     def host_url(self) -> str:
@@ -185,11 +201,11 @@ class SyncSandboxSession(SessionState):
             detail = self._perform(sandboxes.get_sandbox(self.sandbox_id))
             self.sandbox = replace(self.sandbox, access_token=detail.envd_access_token)
         self.last_activity = datetime.now(UTC)
-        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT))
+        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT)).identified()
 
     def _chunks(self, request: AnyRequest, timeout: float | None) -> Generator[str]:
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.encodable(invocation.body_of(request)) | {"stream": True}
+        body = invocation.prepared(request) | {"stream": True}
         seconds = rules.call_seconds(body, timeout, self.client.timeout)
         to_agent = self._addressed(agents.invoke(body, stream=True))
         started = time.perf_counter()
@@ -212,7 +228,7 @@ class SyncSandboxSession(SessionState):
     def _explain(self, error: AgentClientError) -> None:
         """Remember what a failure says of the session's state; of an answer that was cut off the ingress knows the reason."""
         if not isinstance(error, NetworkError):
-            self.status = rules.status_told_by(error, self.status)
+            self._learn(error)
             return
         with suppress(AgentClientError):
             request = self._addressed(agents.ping())
@@ -220,4 +236,7 @@ class SyncSandboxSession(SessionState):
             if not reply.ok:
                 cause = faults.from_agent(reply, self.sandbox_id)
                 faults.explain(error, cause)
-                self.status = rules.status_told_by(cause, self.status)
+                self._learn(cause)
+
+    def _ended(self) -> None:
+        self.client.forget(self.sandbox_id)
