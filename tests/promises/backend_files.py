@@ -35,4 +35,14 @@ PROMISES = [
     ),
     ("files.usage", "issue 4 §1", "What a sandbox uses of processor, memory and disk is measured, with and without control groups."),
     ("files.guest", "issue 4 §3", "A sandbox without a command starts when its guest accepts, and lives until it is stopped."),
+    (
+        "files.mounted-live",
+        "issue 4 §1",
+        "A sandbox that lives is given directories and loses them; no link of it, nor its haste, leads a mount elsewhere.",
+    ),
+    (
+        "files.bounded",
+        "issue 4 §1",
+        "A directory of bounded size holds that much whoever writes, and leaves no mount and no device, whoever is killed.",
+    ),
 ]

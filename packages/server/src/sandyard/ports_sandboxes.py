@@ -1,4 +1,4 @@
-"""The store's ports for what sandboxes are given: volumes and secrets. Part of `ports.Store`."""
+"""The ports for what sandboxes are given: rows of volumes and secrets (part of `ports.Store`), and mounts in those that live."""
 
 from __future__ import annotations
 
@@ -8,7 +8,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandyard.domain.secrets import SandboxSecret
+    from sandyard.domain.specs import Mount
     from sandyard.domain.volumes import Volume
+
+
+class Mounts(Protocol):
+    """Directories of living sandboxes, frozen or not; a further small port of the back end's object. Both verbs are idempotent."""
+
+    async def mount(self, sandbox_id: str, mount: Mount) -> None:
+        """Show a "rw" directory in a sandbox as if it had started with it; directories on the way are made where they are missing.
+
+        Raises:
+            SandboxGone: it does not live (any more).
+            MountRefused: no directory can be had at the target.
+            NotSupported: not with this back end, or not on this machine.
+            BackendUnavailable: the platform could not do it now.
+        """
+        ...
+
+    async def unmount(self, sandbox_id: str, mount: Mount, *, force: bool) -> None:
+        """Take it away; no error if it is not there. With `force` also while files in it are open: those stay so until closed.
+
+        Raises:
+            MountRefused: it is in use.
+            SandboxGone, NotSupported, BackendUnavailable: as `mount`.
+        """
+        ...
 
 
 class VolumeRows(Protocol):

@@ -12,6 +12,7 @@ from sandyard.config import Settings
 from sandyard.domain.specs import SandboxSpec
 from sandyard.egress import EgressProxy
 from sandyard.ports import Backend, Dialer, Meters, Snapshots, Supervision
+from sandyard.ports_sandboxes import Mounts
 from sandyard.services.ids import new_id
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sandyard.egress.inner import Inner
 
 
-class WholeBackend(Backend, Supervision, Dialer, Snapshots, Meters, Protocol):
+class WholeBackend(Backend, Supervision, Dialer, Snapshots, Meters, Mounts, Protocol):
     """A back end as the composition root holds it."""
 
     async def open(self) -> None: ...

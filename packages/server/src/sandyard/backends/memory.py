@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from sandyard.domain.specs import SandboxSpec, Saved, Usage
+    from sandyard.domain.specs import Mount, SandboxSpec, Saved, Usage
 
 APP = "/app"
 END_SECONDS = 5.0
@@ -186,6 +186,15 @@ class MemoryBackend:
         """As `ports.Meters.usage`: what an agent uses cannot be told from what the server uses."""
         self._living(sandbox_id)
         raise NotSupported("The memory back end runs agents inside the server's own process and measures nothing.")
+
+    async def mount(self, sandbox_id: str, mount: Mount) -> None:  # noqa: ARG002 (the port's signature)
+        """As `ports.Mounts.mount`: there is no file system to mount anything in."""
+        self._living(sandbox_id)
+        raise NotSupported("The memory back end has no file system of its own: there is nothing to mount a volume in.")
+
+    async def unmount(self, sandbox_id: str, mount: Mount, *, force: bool) -> None:  # noqa: ARG002 (the port's signature)
+        """As `mount`."""
+        await self.mount(sandbox_id, mount)
 
     async def _ready(self, spec: SandboxSpec, agent: AgentThread) -> None:
         """Return when the agent listens.

@@ -6,6 +6,7 @@ BackendError
  +-- PortClosed           it lives, nothing listens on that port
  +-- BackendUnavailable   the platform's fault: nothing can be started now
  +-- NotSupported         this back end cannot do that on this machine, now or later
+ +-- MountRefused         nothing can be mounted there, or taken from there, as the sandbox is now
 
 StoreError
  +-- StoreUnavailable     the platform's fault: full disk, no right to write, damage; the message says which and what to do
@@ -50,6 +51,10 @@ class BackendUnavailable(BackendError):  # noqa: N818
 
 class NotSupported(BackendError):  # noqa: N818
     """This back end, or the machine under it, cannot do that; the message says what is missing."""
+
+
+class MountRefused(BackendError):  # noqa: N818
+    """Something inside the sandbox is in the way; the message says what."""
 
 
 class StoreError(Exception):

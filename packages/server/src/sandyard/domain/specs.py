@@ -25,13 +25,15 @@ class Mount:
 
     Several sandboxes may have one "rw" directory at once: each sees its files under its own ids. What lies in it belongs to `user`
     when the first of them starts, and to the server again when the last has ended. With `shared` (a volume) the files keep their
-    owners in between; whoever else writes into it gives new files the owner of the directory itself.
+    owners in between; whoever else writes into it gives new files the owner of the directory itself. With `disk` the source is a
+    file that `disks.make` made, and what it holds is bounded: shown is the directory `disks.CONTENT` in it.
     """
 
     source: Path
     target: str
     mode: Literal["ro", "rw", "overlay"] = "ro"
     shared: bool = False
+    disk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

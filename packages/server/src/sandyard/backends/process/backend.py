@@ -16,7 +16,7 @@ import structlog
 
 from sandyard.backends.ends import Ends
 from sandyard.domain.errors import BackendUnavailable, SandboxGone, StartFailed
-from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
+from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, Mount, SandboxSpec, Saved, Started, Usage
 
 from . import bytecode, client, dialing, grounds, protocol, records, requests, sentences
 from .outputs import Outputs
@@ -290,7 +290,7 @@ class ProcessBackend:
         """See `ports.Supervision.output`. The output of the sandboxes that ended last is kept."""
         return self._outputs.read(sandbox_id, self._output_path(sandbox_id), offset)
 
-    # -- Snapshots and Meters ----------------------------------------------------------------------------------------------------
+    # -- Snapshots, Meters and Mounts --------------------------------------------------------------------------------------------
 
     async def save(self, sandbox_id: str, into: Path) -> Saved:
         """See `ports.Snapshots.save`."""
@@ -303,6 +303,14 @@ class ProcessBackend:
         """See `ports.Meters.usage`."""
         reply, _ = await self._call("usage", sandbox=sandbox_id)
         return requests.usage(reply)
+
+    async def mount(self, sandbox_id: str, mount: Mount) -> None:
+        """See `ports.Mounts.mount`."""
+        await self._call("mount", **requests.mount(sandbox_id, mount))
+
+    async def unmount(self, sandbox_id: str, mount: Mount, *, force: bool) -> None:
+        """See `ports.Mounts.unmount`."""
+        await self._call("mount", **requests.mount(sandbox_id, mount, away=True, force=force))
 
     # -- Dialer ------------------------------------------------------------------------------------------------------------------
 

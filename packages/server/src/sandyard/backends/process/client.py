@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sandkit
 import sandyard
-from sandyard.domain.errors import BackendUnavailable, SandboxGone
+from sandyard.domain.errors import BackendUnavailable, MountRefused, NotSupported, SandboxGone
 
 from . import protocol, sentences
 from .daemon import SOCKET
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from sandyard.domain.errors import BackendError
+
 _CALL_TIMEOUT = 30.0
 _START_TIMEOUT = 15.0
 _ATTEMPTS = 3
 _RUN = "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); from sandyard.backends.process.daemon import main; main()"
+_ERRORS = {protocol.GONE: SandboxGone, protocol.IN_THE_WAY: MountRefused, protocol.UNSUPPORTED: NotSupported}
 
 _SOURCES = ":".join(sorted({str(Path(package.__file__ or "").resolve().parent.parent) for package in (sandyard, sandkit)}))
 
@@ -153,9 +156,9 @@ class KeeperClient:
             future.set_result((message["ok"], fds))
 
 
-def _error(word: str, sentence: str) -> SandboxGone | BackendUnavailable:
-    if word == protocol.GONE:
-        return SandboxGone(sentence)
+def _error(word: str, sentence: str) -> BackendError:
+    if word in _ERRORS:
+        return _ERRORS[word](sentence)
     return BackendUnavailable(sentences.refusal(sentence) if word == protocol.REFUSED else sentence)
 
 

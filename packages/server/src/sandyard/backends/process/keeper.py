@@ -19,6 +19,7 @@ from . import protocol, records
 from .connection import Refused, Request, Server, close_all
 from .host import Host
 from .loop import Loop
+from .mounting import Mounting
 from .sandbox import Sandbox, Surroundings
 from .saving import Saving
 from .volumes import Volumes
@@ -235,6 +236,22 @@ class Keeper:
             self._refuse(number, protocol.GONE, "the sandbox has ended")
         else:
             self._refuse(number, protocol.UNAVAILABLE, result)
+
+    def op_mount(self, request: Request) -> None:
+        """Answer when a directory is shown in the sandbox, or taken from it (`away`)."""
+        sandbox, server = self._living(request.fields), self._server
+
+        def hear(end: tuple[str, str] | None) -> None:
+            if self._server is not server:
+                return
+            if end is None:
+                self._answer(request.number, {})
+            elif sandbox.ended:
+                self._refuse(request.number, protocol.GONE, _GONE)
+            else:
+                self._refuse(request.number, *end)
+
+        Mounting(self._loop, sandbox, request.fields, hear)
 
     def op_usage(self, request: Request) -> protocol.Message:
         return self._living(request.fields).usage()

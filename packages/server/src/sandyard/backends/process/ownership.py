@@ -11,6 +11,7 @@ from . import syscalls, uids
 
 _NESTED = Path("/proc/sys/user/max_user_namespaces")
 _OUTSIDE_PROCESSES = 4  # bubblewrap's own
+USER_ID = 1000
 
 
 def give(path: str, uid: int) -> None:
@@ -51,6 +52,11 @@ def claim(path: str, uid: int) -> None:
             give(path, uid)
     finally:
         os.close(top)
+
+
+def stored(uid: int, ids: int) -> int:
+    """Return the namespace that shows files with stored owners (`uids.STORED`) as those of a sandbox with `ids` ids from `uid` on."""
+    return mapping(uids.STORED, uid, ids) if ids > 1 else mapping(uids.STORED + USER_ID, uid)
 
 
 def _give_entries(directory: int, uid: int) -> list[str]:

@@ -205,7 +205,7 @@ def _mounts(mounts: tuple[Mount, ...]) -> tuple[tuple[Tree, ...], tuple[Part, ..
             parts.append(Part(name=name, lower=(f"{name}.base",)))
         else:
             ids = "stored" if mount.mode == "rw" else "server"
-            trees.append(Tree(source=str(mount.source), name=name, mode=mount.mode, ids=ids, shared=mount.shared))
+            trees.append(Tree(source=str(mount.source), name=name, mode=mount.mode, ids=ids, shared=mount.shared, disk=mount.disk))
     return tuple(trees), tuple(parts)
 
 

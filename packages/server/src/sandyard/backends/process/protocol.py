@@ -17,6 +17,9 @@ MAX_FDS: Final = 8
 
 GONE: Final = "gone"
 UNAVAILABLE: Final = "unavailable"
+UNSUPPORTED: Final = "unsupported"
+IN_THE_WAY: Final = "in-the-way"
+"""Something inside the sandbox keeps a mount from being made or taken away."""
 REFUSED: Final = "refused"
 """The machine did not let a sandbox start; the message is what the launcher or bubblewrap printed."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sandyard.domain.specs import SandboxSpec
+    from sandyard.domain.specs import Mount, SandboxSpec
 
 
 def start(
@@ -32,6 +32,8 @@ def start(
     """
     if isolation == "none" and (spec.system == "writable" or spec.root is not None or spec.restore is not None):
         raise NotSupported("Without isolation sandboxes share the files of the host: none can have a system of its own.")
+    if isolation == "none" and any(mount.disk for mount in spec.mounts):
+        raise NotSupported("Without isolation sandboxes share the mounts of the host: none can have a volume with a quota.")
     planned, places = (plan.full(spec, ground), {}) if isolation == "full" else plan.bare(spec, directory)
     fields: dict[str, Any] = {
         "sandbox": spec.sandbox_id,
@@ -49,6 +51,12 @@ def start(
         **({"processes": spec.limits.processes} if limits_inside else {}),
     }
     return fields, json.dumps(config).encode()
+
+
+def mount(sandbox_id: str, mount: Mount, *, away: bool = False, force: bool = False) -> dict[str, Any]:
+    """Return the fields of the keeper's `mount`."""
+    source = str(mount.source.absolute())
+    return {"sandbox": sandbox_id, "source": source, "target": mount.target, "disk": mount.disk, "away": away, "force": force}
 
 
 def subject(spec: SandboxSpec) -> str:

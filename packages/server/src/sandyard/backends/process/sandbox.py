@@ -234,13 +234,24 @@ class Sandbox:
 
     # -- acting ------------------------------------------------------------------------------------------------------------------
 
+    def held(self) -> int:
+        """Return the pidfd of its first process, which stays ours.
+
+        Raises:
+            ProcessLookupError: the sandbox has ended.
+        """
+        if self._first is None:
+            raise ProcessLookupError(self.record.sandbox_id)
+        return self._first
+
     def socket(self) -> socket.socket:
         """Return a new socket in the sandbox's network.
 
         Raises:
             ProcessLookupError: the sandbox has ended.
         """
-        if self._network is None or self._first is None:
+        self.held()
+        if self._network is None:
             raise ProcessLookupError(self.record.sandbox_id)
         return self._around.host.socket_in(self._network)
 

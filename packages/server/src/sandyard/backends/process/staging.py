@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sandyard import disks
 
 from . import layers, ownership, syscalls, uids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
 STAGE = "/tmp"  # noqa: S108 (covered; bubblewrap resolves its sources through the same mount)
 SPACE = f"{STAGE}/space"
@@ -50,14 +52,9 @@ class _Ids:
             self._made[ids] = {
                 "server": lambda: ownership.mapping(os.geteuid(), user),
                 "own": lambda: ownership.mapping(_USER_ID, user),
-                "stored": lambda: self._stored(self.uid or 0),
+                "stored": lambda: ownership.stored(self.uid or 0, uids.RANGE if self.has_root else 1),
             }[ids]()
         return self._made[ids]
-
-    def _stored(self, uid: int) -> int:
-        if self.has_root:
-            return ownership.mapping(uids.STORED, uid, uids.RANGE)
-        return ownership.mapping(uids.STORED + _USER_ID, uid)
 
     def shown(self, ids: str, stored: int) -> int:
         """Return the host's id under which a file owned by `stored` is to be shown, where it cannot be mapped."""
@@ -77,9 +74,13 @@ class _Stage:
 
     def open(self, tree: Mapping[str, Any]) -> int:
         """Return the detached tree, with its files shown as the sandbox's where that can be."""
+        with place_of(tree["source"], disk=tree["disk"]) as place:
+            return self._open(tree, place)
+
+    def _open(self, tree: Mapping[str, Any], place: str) -> int:
         if tree["mode"] == "rw" and self.ids.uid is not None:
-            ownership.claim(tree["source"], uids.STORED + _USER_ID)
-        fd = syscalls.clone_tree(tree["source"])
+            ownership.claim(place, uids.STORED + _USER_ID)
+        fd = syscalls.clone_tree(place)
         mapping = self.ids.mapping(tree["ids"])
         if mapping is None:
             self._owned.add(tree["name"])
@@ -89,13 +90,13 @@ class _Stage:
             self._owned.add(tree["name"])
         except OSError:  # this file system or kernel has no mapped mounts: readable is enough, unless it is to be written
             if tree["mode"] == "rw":
-                self._take_alone(tree)
+                self._take_alone(place)
         return fd
 
-    def _take_alone(self, tree: Mapping[str, Any]) -> None:
+    def _take_alone(self, place: str) -> None:
         user = self.ids.host(_USER_ID)
         assert user is not None
-        ownership.give(tree["source"], user)
+        ownership.give(place, user)
         self._note(_ALONE)
 
     def make_space(self, size: int) -> None:
@@ -204,6 +205,23 @@ class _Stage:
 
 def _as_shown(host: int) -> int:
     return host
+
+
+@contextmanager
+def place_of(source: str, *, disk: bool) -> Generator[str]:
+    """Yield the path of the directory that a tree shows. The caller's mount namespace must be its own.
+
+    A disk is mounted over the directory that it lies in, for as long as that takes: kernels before 6.15 clone nothing that is nowhere.
+    """
+    if not disk:
+        yield source
+        return
+    cover = os.path.dirname(source)  # noqa: PTH120 (no part of it is looked at)
+    syscalls.attach_tree(disks.mount(Path(source)), cover)
+    try:
+        yield f"{cover}/{disks.CONTENT}"
+    finally:
+        syscalls.unmount(cover, detach=True)
 
 
 def opaque_attribute(*, user_namespace: bool) -> str:

@@ -26,6 +26,9 @@ _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
 _MOUNT_ATTR_IDMAP = 0x00100000
 
 _PR_SET_PDEATHSIG = 1
@@ -94,6 +97,25 @@ def attach_tree(tree: int, target: str) -> None:
     arguments = (ctypes.c_int(tree), b"", ctypes.c_int(_AT_FDCWD), os.fsencode(target), flags)
     _checked(_libc.syscall(ctypes.c_long(_MOVE_MOUNT), *arguments), f"move_mount {target}")
     os.close(tree)
+
+
+def move_tree(tree: int, directory: int) -> None:
+    """Mount a detached tree over the directory that is open as `directory`."""
+    flags = ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH)
+    arguments = (ctypes.c_int(tree), b"", ctypes.c_int(directory), b"", flags)
+    _checked(_libc.syscall(ctypes.c_long(_MOVE_MOUNT), *arguments), "move_mount")
+
+
+def unmount(target: str, *, detach: bool) -> None:
+    """Unmount what is mounted at `target`, no link followed; `detach` also where it is in use: who uses it may go on until done."""
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if detach else 0)
+    _checked(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {target}")
+
+
+def act_as(number: int) -> None:
+    """Have the calling thread's file system rights be those of the user and group `number`; 0 gives root its own again."""
+    _libc.setfsgid(ctypes.c_uint(number))
+    _libc.setfsuid(ctypes.c_uint(number))
 
 
 def close_from(first: int) -> None:

@@ -39,6 +39,8 @@ class Tree:
     mode: Literal["ro", "rw"] = "ro"
     ids: Ids = "server"
     shared: bool = False
+    disk: bool = False
+    """It is the content of a file system in a file (`disks`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

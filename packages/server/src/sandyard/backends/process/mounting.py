@@ -1,0 +1,178 @@
+"""Directories shown in a sandbox that lives, and taken from it: a child of the keeper that enters its mount namespace.
+
+What the child meets there is foreign, and changes while it looks. It walks to its target name by name, by directories that it holds
+open, through no link; what it mounts was opened outside, and is put over what it holds open; what is missing on the way it makes with
+the rights of who owns the directory above. So the worst that a sandbox can do is to have it end elsewhere in that same sandbox.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import ownership, processes, protocol, staging, syscalls, uids
+from .connection import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .loop import Loop
+    from .records import Record
+    from .sandbox import Sandbox
+
+_RESULT_SIZE = 16 * 1024
+_ONLY_ROOT = "A sandbox that lives can be given directories only where the server is root and sandboxes are isolated."
+_PATIENCE = 20.0
+"""Seconds that a child may take: it waits for nobody but the kernel."""
+_WALK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DONE, _IN_THE_WAY = b"+", b"-"
+_REASONS = {
+    errno.ENOTDIR: "leads through something that is no directory (links are not followed)",
+    errno.ELOOP: "leads through a link, and links are not followed",
+    errno.EROFS: "is not there, and nothing can be made there; choose a path below /home/user or /tmp",
+    errno.EACCES: "is not there, and may not be made there by who owns the directory above",
+    errno.EPERM: "is not there, and may not be made there by who owns the directory above",
+    errno.ENOSPC: "is not there, and the sandbox's disk is full",
+    errno.EBUSY: "is in use; end what has files open below it, or use force=true",
+}
+
+
+class Mounting:
+    """One mount or unmount under way; `then` is called once, with None or with an error word and a sentence."""
+
+    def __init__(self, loop: Loop, sandbox: Sandbox, wanted: Mapping[str, Any], then: Callable[[tuple[str, str] | None], None]) -> None:
+        if sandbox.record.bare or sandbox.record.uid is None:
+            raise Refused(protocol.UNSUPPORTED, _ONLY_ROOT)
+        job = _Job(
+            record=sandbox.record,
+            first=sandbox.held(),
+            source=str(wanted["source"]),
+            disk=bool(wanted["disk"]),
+            names=tuple(str(wanted["target"]).strip("/").split("/")),
+            force=bool(wanted.get("force")),
+        )
+        self._loop = loop
+        self._then = then
+        self._result = os.memfd_create("result", os.MFD_CLOEXEC)
+        work = _take_away if wanted["away"] else _show
+        try:
+            _, self._worker = processes.fork(lambda: _carry_out(work, job, self._result), errors=self._result)
+        except BaseException:
+            os.close(self._result)
+            raise
+        loop.watch(self._worker, self._on_worker)
+
+    def _on_worker(self) -> None:
+        self._loop.unwatch(self._worker)
+        os.close(self._worker)
+        text = os.pread(self._result, _RESULT_SIZE, 0)
+        os.close(self._result)
+        if text.startswith(_DONE):
+            self._then(None)
+        elif text.startswith(_IN_THE_WAY):
+            self._then((protocol.IN_THE_WAY, text[1:].decode(errors="replace")))
+        else:
+            lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
+            self._then((protocol.UNAVAILABLE, lines[-1].strip() if lines else "it was cut short"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    record: Record
+    first: int
+    """A pidfd."""
+    source: str
+    disk: bool
+    names: tuple[str, ...]
+    """The target's, from the root inside."""
+    force: bool
+
+
+def _carry_out(work: Callable[[_Job], None], job: _Job, result: int) -> None:
+    """Do it and say how that went. Runs in the child, which is killed where it takes too long."""
+    syscalls.die_with_parent(signal.SIGKILL)
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+    try:
+        work(job)
+    except _InTheWay as refusal:
+        os.write(result, _IN_THE_WAY + str(refusal).encode())
+    else:
+        os.write(result, _DONE)
+
+
+class _InTheWay(Exception):  # noqa: N818 (not a mistake of ours)
+    def __init__(self, job: _Job, error: OSError) -> None:
+        super().__init__(f"/{'/'.join(job.names)} {_REASONS.get(error.errno or 0, str(error))}")
+
+
+def _show(job: _Job) -> None:
+    tree = _tree(job)
+    target = _enter(job)
+    try:
+        for name in job.names:
+            target = _below(target, name, job.record)
+    except OSError as error:
+        raise _InTheWay(job, error) from error
+    if not os.path.samestat(os.fstat(target), os.fstat(tree)):  # it is there already: who asked before may not have heard the answer
+        syscalls.move_tree(tree, target)
+
+
+def _take_away(job: _Job) -> None:
+    tree = _tree(job)
+    parent = _enter(job)
+    try:
+        for name in job.names[:-1]:
+            parent = os.open(name, _WALK, dir_fd=parent)
+        if not os.path.samestat(os.stat(job.names[-1], dir_fd=parent, follow_symlinks=False), os.fstat(tree)):
+            return
+        os.fchdir(parent)  # no name of a mount can be changed as long as it is one
+        syscalls.unmount(job.names[-1], detach=job.force)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _InTheWay(job, error) from error
+
+
+def _tree(job: _Job) -> int:
+    """Return the detached tree of the source, with its files shown as the sandbox's."""
+    uid = job.record.uid
+    assert uid is not None
+    syscalls.unshare(syscalls.NEWNS)
+    syscalls.make_private()
+    with staging.place_of(job.source, disk=job.disk) as place:
+        ownership.claim(place, uids.STORED + ownership.USER_ID)
+        tree = syscalls.clone_tree(place)
+    syscalls.idmap_tree(tree, ownership.stored(uid, job.record.ids))
+    return tree
+
+
+def _enter(job: _Job) -> int:
+    """Enter the sandbox's mount namespace and return its root, open."""
+    outside = Path("/").stat()
+    syscalls.setns(job.first, syscalls.NEWNS)
+    root = os.open("/", _WALK)
+    if os.path.samestat(os.fstat(root), outside):
+        raise OSError(errno.EXDEV, "the sandbox has no file system of its own")
+    return root
+
+
+def _below(parent: int, name: str, record: Record) -> int:
+    """Return the directory `name` in the one open as `parent`, made where it is missing."""
+    try:
+        return os.open(name, _WALK, dir_fd=parent)
+    except FileNotFoundError:
+        pass
+    owner = os.fstat(parent).st_uid
+    first = record.uid or 0
+    syscalls.act_as(owner if first <= owner < first + record.ids else first)
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        pass
+    finally:
+        syscalls.act_as(0)
+    return os.open(name, _WALK, dir_fd=parent)
