@@ -9,7 +9,7 @@ import pytest
 from e2b import AsyncSandbox, AsyncTemplate, BuildException
 
 from support.platform import Platform
-from support.registry import Registry, host_layer, layer, special
+from support.registry import Registry, by_zstd, host_layer, layer, special
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -39,7 +39,7 @@ def options(server: Platform) -> dict[str, Any]:
 
 @pytest.mark.promise("template.image")
 async def test_a_template_is_built_from_an_image(server: Platform, registry: Registry) -> None:
-    upper = layer(("etc/motd", b"from the image\n"), special("usr/bin/.wh.touch", b"0"))
+    upper = by_zstd(layer(("etc/motd", b"from the image\n"), special("usr/bin/.wh.touch", b"0")))
     registry.push("team/tool", [host_layer(), upper], env={"FLAVOUR": "plain", "PATH": "/usr/bin:/opt/bin"})
     template = AsyncTemplate().from_image(f"{registry.host}/team/tool", username="reader", password=PASSWORD)
     told: list[str] = []

@@ -18,13 +18,18 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 class Registry:
@@ -53,7 +58,7 @@ class Registry:
     def push(self, name: str, layers: Iterable[bytes], *, architecture: str = "amd64", env: Mapping[str, str] | None = None) -> str:
         """Enter an image as `name:latest`, behind an index that offers another platform, too; return its manifest's digest."""
         config = {"architecture": architecture, "os": "linux", "config": {"Env": [f"{key}={value}" for key, value in (env or {}).items()]}}
-        descriptors = [self._blob(layer, LAYER) for layer in layers]
+        descriptors = [self._blob(layer, f"{LAYER}+gzip" if layer.startswith(b"\x1f\x8b") else f"{LAYER}+zstd") for layer in layers]
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -103,7 +108,10 @@ class Registry:
         return web.json_response({"token": "pulling"})
 
 
-def layer(*members: tuple[tarfile.TarInfo, bytes] | tuple[str, bytes]) -> bytes:
+Member = tuple[tarfile.TarInfo, bytes] | tuple[str, bytes]
+
+
+def layer(*members: Member) -> bytes:
     """Return a layer of members; a name stands for a file of mode 0755."""
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
@@ -117,6 +125,13 @@ def layer(*members: tuple[tarfile.TarInfo, bytes] | tuple[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def by_zstd(packed: bytes) -> bytes:
+    """Return a layer compressed by zstd as `zstd:chunked` does it: two frames, and after them one that only describes them."""
+    plain = gzip.decompress(packed)
+    half = len(plain) // 2
+    return zstd.compress(plain[:half]) + zstd.compress(plain[half:]) + b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"toc!"
+
+
 def special(name: str, kind: bytes, target: str = "", mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
     """Return a member that is no plain file."""
     info = tarfile.TarInfo(name)
@@ -126,9 +141,14 @@ def special(name: str, kind: bytes, target: str = "", mode: int = 0o755) -> tupl
 
 def host_layer() -> bytes:
     """Return a layer with a shell, the core utilities, tar and the libraries that these and the guest's interpreter need."""
+    return layer(*host_members())
+
+
+def host_members() -> list[Member]:
+    """Return what that layer holds."""
     programs = ["sh", "cat", "ls", "id", "mkdir", "rm", "cp", "mv", "chown", "dirname", "tar", "stat", "env", "test", "touch", "ln"]
     paths = {which(name) or "" for name in programs} | {os.path.realpath(sys.executable), _ctypes.__file__}
-    needed = {line.split()[0] if line.strip().startswith("/") else line.split()[2] for path in paths for line in _libraries(path)}
+    needed = {line.split()[0] if line.strip().startswith("/") else line.split()[2] for line in libraries(*paths) if line[0].isspace()}
     files = {path for path in paths if path.startswith("/usr/")} | needed
     members = [
         special("bin", tarfile.SYMTYPE, "usr/bin"),
@@ -137,11 +157,12 @@ def host_layer() -> bytes:
     ]
     members = [special(name, tarfile.DIRTYPE) for name in ("usr", "usr/bin", "usr/lib", "usr/lib64", "tmp", "etc")] + members
     root = (tarfile.TarInfo("etc/passwd"), b"root:x:0:0::/root:/bin/sh\n")
-    return layer(*members, root, *((_in_image(path), Path(path).read_bytes()) for path in sorted(files)))
+    return [*members, root, *((_in_image(path), Path(path).read_bytes()) for path in sorted(files))]
 
 
-def _libraries(path: str) -> list[str]:
-    out = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, timeout=30).stdout
+def libraries(*paths: str) -> list[str]:
+    """Return the lines that `ldd` says of the libraries that programs need."""
+    out = subprocess.run(["ldd", *paths], capture_output=True, text=True, check=True, timeout=30).stdout
     return [line for line in out.splitlines() if "/" in line]
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import sys
 import tarfile
 import tempfile
+import tracemalloc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +18,34 @@ from hypothesis import strategies as st
 from sandyard.work.failures import BuildFailed
 from sandyard.work.layers import Root
 from sandyard.work.registry import ImageName, read_name
-from support.registry import layer, special
+from support.registry import by_zstd, layer, special
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LINK, HARD, DIRECTORY, DEVICE, FIFO = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE
+
+
+def header(kind: bytes, size: int, name: str = "x") -> bytes:
+    """Return the 512 bytes that announce a member of that size."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def described(packed: bytes) -> bytes:
+    """Return a layer compressed by zstd after a frame that is to be skipped."""
+    return b"\x5f\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"toc" + by_zstd(packed)
+
+
+NAMELESS = header(tarfile.GNUTYPE_LONGNAME, 80 << 20)
+DESCRIBED = header(tarfile.XHDTYPE, 80 << 20)
+REMOVING = header(tarfile.REGTYPE, 80 << 20, ".wh.x")
 
 
 def apply(directory: Path, *layers: bytes, room: int = 10**7, entries: int = 1000) -> Path:
@@ -140,6 +169,41 @@ def test_sizes_and_counts_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     with pytest.raises(BuildFailed, match=r"damaged|cannot be unpacked"):
         apply(tmp_path / "torn", layer(("a", bytes(100_000)))[:60])
+
+
+@pytest.mark.promise("template.image")
+@pytest.mark.parametrize("packed", [by_zstd, described, gzip.decompress], ids=["zstd", "described first", "plain"])
+def test_layers_are_read_however_they_are_compressed(tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
+    root = apply(tmp_path, layer(("a", b"1"), ("b", b"1")), packed(layer(("a", bytes(300_000)), special(".wh.b", tarfile.REGTYPE))))
+    assert {path.name: path.stat().st_size for path in root.iterdir()} == {"a": 300_000}
+
+
+@pytest.mark.promise("template.image_hostile")
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (by_zstd(layer(("a", bytes(600)), ("b", bytes(600)))), "larger"),
+        (by_zstd(layer(("a", bytes(100_000))))[:60], "damaged"),
+        (b"\x28\xb5\x2f\xfd" + bytes(range(64)), "damaged"),
+        (
+            zstd.compress(bytes(100), options={zstd.CompressionParameter.window_log: 30, zstd.CompressionParameter.content_size_flag: 0}),
+            "damaged",
+        ),
+        (zstd.compress(NAMELESS + bytes(80 << 20)), "headers"),
+        (gzip.compress(NAMELESS + bytes(80 << 20), 1), "headers"),
+        (zstd.compress(DESCRIBED + bytes(80 << 20)), "headers"),
+        (zstd.compress(REMOVING + bytes(80 << 20)), "headers"),
+    ],
+    ids=["unpacked size", "torn", "no frame", "window", "long name", "long name by gzip", "extension", "removed with content"],
+)
+def test_no_compressed_layer_takes_more_than_it_may(tmp_path: Path, data: bytes, reason: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(BuildFailed, match=reason):
+            apply(tmp_path, data, room=1000)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

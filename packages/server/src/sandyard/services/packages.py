@@ -23,18 +23,15 @@ from pydantic import ValidationError
 from sandkit.wire.errors import INVALID_MANIFEST, INVALID_PACKAGE, ApiError
 from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig
 from sandyard import trees
+from sandyard.services.archives import HEADER_BUDGET, Budgeted, header_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEADER_BUDGET = 1024 * 1024
 _OVERHEAD = 64 * 1024 * 1024
 """Bytes that an archive may hold beside its files: headers and padding."""
-_EXTENSION_BYTES = 16 * 1024
-"""The most that one extended header (PAX) may hold: two paths of 4096 bytes each are what a file can need."""
 _EXTENSION_WORK = 4_000_000_000
-"""The most that the squares of their sizes may come to: tarfile before 3.11.10 and 3.12.6 needs that time (CVE-2024-6232)."""
-_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+"""See `archives.header_type`."""
 _CHUNK = 256 * 1024
 _GZIP = b"\x1f\x8b"
 _MANIFEST_BYTES = 256 * 1024
@@ -123,6 +120,10 @@ def _refuse(message: str) -> ApiError:
     return ApiError(INVALID_PACKAGE, message)
 
 
+def _refuse_headers(what: str) -> ApiError:
+    return _refuse(f"The package's {what}")
+
+
 def _inside(name: str) -> PurePosixPath:
     """Return a member's path relative to the package's root, or refuse it."""
     path = PurePosixPath(name)
@@ -134,8 +135,9 @@ def _inside(name: str) -> PurePosixPath:
 def _extract(file: BinaryIO, target: Path, bounds: Bounds) -> None:
     try:
         with _plain(file) as plain:
-            reader = _Budgeted(plain, bounds.unpacked_bytes + _OVERHEAD)
-            with tarfile.open(fileobj=cast("BinaryIO", reader), mode="r|", tarinfo=_header_type()) as archive:
+            reader = Budgeted(plain, bounds.unpacked_bytes + _OVERHEAD, _refuse_headers)
+            kind = header_type(_EXTENSION_WORK, _refuse_headers)
+            with tarfile.open(fileobj=cast("BinaryIO", reader), mode="r|", tarinfo=kind) as archive:
                 _Unpacking(target, bounds, archive, reader).run()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise _refuse(f"The package is not a complete tar archive: {error}") from None
@@ -151,39 +153,6 @@ def _plain(file: BinaryIO) -> BinaryIO:
     return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if magic == _GZIP else file
 
 
-def _header_type() -> type[tarfile.TarInfo]:
-    """Return a header for one archive that refuses extended headers which would take long to read, before they are read."""
-    work = 0
-
-    class Header(tarfile.TarInfo):
-        def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # tarfile names this as the method to override
-            nonlocal work
-            if self.type in _EXTENSIONS:
-                work += self.size * self.size
-                if self.size > _EXTENSION_BYTES or work > _EXTENSION_WORK:
-                    raise _refuse("The package's headers are larger than any real package's")
-            return super()._proc_member(archive)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType] (see above)
-
-    return Header
-
-
-class _Budgeted:
-    """Reads on only as far as the caller said it would: a header cannot make tarfile swallow gigabytes. `total` bounds all reading."""
-
-    def __init__(self, stream: BinaryIO, total: int) -> None:
-        self._stream = stream
-        self._total = total
-        self.budget = _HEADER_BUDGET
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.budget -= len(data)
-        self._total -= len(data)
-        if self.budget < 0 or self._total < 0:
-            raise _refuse("The package's headers are larger than any real package's")
-        return data
-
-
 @dataclass(slots=True)
 class _Unpacking:
     """One run over an archive."""
@@ -191,7 +160,7 @@ class _Unpacking:
     target: Path
     bounds: Bounds
     archive: tarfile.TarFile
-    reader: _Budgeted
+    reader: Budgeted
     left: int = 0
     links: dict[PurePosixPath, str] = field(default_factory=dict[PurePosixPath, str])
 
@@ -204,7 +173,7 @@ class _Unpacking:
             if count > self.bounds.files:
                 raise _refuse(f"The package holds more than {self.bounds.files} files")
             self._take(member)
-            self.reader.budget = _HEADER_BUDGET
+            self.reader.budget = HEADER_BUDGET
         for path, target in self.links.items():
             self._link(path, target)
 
@@ -233,7 +202,7 @@ class _Unpacking:
 
     def _file(self, path: PurePosixPath, member: tarfile.TarInfo) -> None:
         self._spend(member.size)
-        self.reader.budget = member.size + _HEADER_BUDGET
+        self.reader.budget = member.size + HEADER_BUDGET
         source = self.archive.extractfile(member)
         assert source is not None
         with self._create(path, member.mode) as target:

@@ -10,6 +10,7 @@ import gzip
 import os
 import shutil
 import stat
+import sys
 import tarfile
 import zlib
 from dataclasses import dataclass, field
@@ -17,7 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sandyard import trees
+from sandyard.services.archives import HEADER_BUDGET, Budgeted, header_type
 from sandyard.work.failures import BuildFailed
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +34,14 @@ _LINKS = 40
 _DEEPEST = 128
 _CHUNK = 256 * 1024
 _MAGIC_GZIP, _MAGIC_ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_MAGIC_SKIPPED = b"\x2a\x4d\x18"
+"""Of frames that say something about the others (RFC 8878 §3.1.2), after a byte from 0x50 to 0x5f."""
+_WINDOW_LOG = 27
+"""128 MiB, the most that a decompressor may need: what `zstd` itself grants unless it is told otherwise."""
+_ENTRY_BYTES, _PADDING = 4096, 64 * 1024 * 1024
+"""What a layer may hold beside its files, for each entry and in all."""
+_EXTENSION_WORK = 100_000_000_000
+"""See `archives.header_type`; images have hundreds of thousands of files, with some hundred bytes for each."""
 
 
 @dataclass(slots=True)
@@ -39,21 +54,28 @@ class Root:
     _of_layer: set[Path] = field(default_factory=set[Path])
 
     def apply(self, layer: Path) -> None:
-        """Lay a layer (a tar, gzipped or not) over what is there.
+        """Lay a layer (a tar, by itself, gzipped, or compressed by zstd) over what is there.
 
         Raises:
             BuildFailed: it is damaged, hostile, or too large.
         """
         self._of_layer = set()
         try:
-            with layer.open("rb") as file, _plain(file) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
-                while (member := archive.next()) is not None:
-                    archive.members = []  # pyright: ignore[reportAttributeAccessIssue] (a stream's members pile up otherwise)
-                    self._take(archive, member)
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+            with layer.open("rb") as file, _plain(file) as plain:
+                self._read(plain)
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, zstd.ZstdError, EOFError) as error:
             raise BuildFailed(f"A layer of the image is damaged: {error}") from None
         except (OSError, ValueError) as error:
             raise BuildFailed(f"A layer of the image cannot be unpacked: {error}") from error
+
+    def _read(self, plain: BinaryIO) -> None:
+        reader = Budgeted(plain, self.room + self.entries * _ENTRY_BYTES + _PADDING, _refuse_headers)
+        kind = header_type(_EXTENSION_WORK, _refuse_headers)
+        with tarfile.open(fileobj=cast("BinaryIO", reader), mode="r|", tarinfo=kind) as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # pyright: ignore[reportAttributeAccessIssue] (a stream's members pile up otherwise)
+                reader.budget = max(member.size, 0) + HEADER_BUDGET
+                self._take(archive, member)
 
     def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         self.entries -= 1
@@ -146,9 +168,13 @@ class Root:
 def _plain(file: BinaryIO) -> BinaryIO:
     magic = file.read(4)
     file.seek(0)
-    if magic == _MAGIC_ZSTD:
-        raise BuildFailed("The image's layers are compressed with zstd, which is not served yet; push it with gzip")
+    if magic == _MAGIC_ZSTD or (magic[1:] == _MAGIC_SKIPPED and magic[0] >> 4 == 5):
+        return cast("BinaryIO", zstd.ZstdFile(file, options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}))
     return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if magic.startswith(_MAGIC_GZIP) else file
+
+
+def _refuse_headers(what: str) -> BuildFailed:
+    return BuildFailed(f"A layer of the image is too large: its {what}")
 
 
 def _parts(name: str) -> list[str]:
