@@ -16,7 +16,16 @@ PROMISES: list[tuple[str, ...]] = [
     ),
     ("mcp.progress", _D, "A progress event of a function is a progress notification, before the result."),
     ("mcp.pages", _D, "A long list of tools comes in pages."),
-    ("mcp.cancel", _5, "A client that leaves ends the function that it called."),
+    (
+        "mcp.cancel",
+        _5,
+        "A client that leaves, or posts notifications/cancelled, ends the function that it called, and no other client can.",
+    ),
+    (
+        "mcp.news",
+        _5,
+        "A client that listens is told when its own list of tools has changed: published, yanked, shown; and of nobody else's.",
+    ),
     ("mcp.identity", _5, "The endpoint knows callers as every other path of the gateway does, and refuses them with the same body."),
     (
         "mcp.arguments",

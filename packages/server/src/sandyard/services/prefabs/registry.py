@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 PENDING = "prefab.pending"
 """The name that the build loop waits for news of."""
+_CHANGES = "prefab.changes"
 _CALLABLE = (PrefabState.DEPLOYED, PrefabState.YANKED)
 _THERE = (PrefabState.PENDING, PrefabState.BUILDING, PrefabState.DEPLOYED, PrefabState.YANKED)
 
@@ -170,6 +171,14 @@ class Registry:
         """Look the prefab up again: something of it has changed."""
         for key in [key for key in self._resolved if key[0] == prefab_id]:
             del self._resolved[key]
+        self._wakes.wake(_CHANGES)
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield at once, and then whenever something of a prefab has changed, until the server ends."""
+        while not self._wakes.closed:
+            news = self._wakes.event(_CHANGES)
+            yield
+            await news.wait()
 
     async def sweep(self) -> None:
         """Remove the directories that a killed server left without a row; call it before anyone may publish."""

@@ -1,12 +1,14 @@
 """`/mcp` and `/mcp/{alias}`: prefab functions as tools of the Model Context Protocol, over streamable HTTP.
 
 Every request stands alone (no sessions): it is authenticated like any other of the gateway, and the caller sees and calls what he may.
-Both generations of the protocol are served: with and without `initialize`.
+Both generations of the protocol are served: with and without `initialize`. News of the list of tools are for the second one: they come
+on the answer to `subscriptions/listen`, where the first one would need a session.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -15,6 +17,8 @@ import orjson
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
+from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,9 +39,10 @@ from sandyard.version import VERSION
 from sandyard.web.gateway import bodies, tools
 from sandyard.web.gateway.parts import caller_of
 from sandyard.web.gateway.requests import read_inputs
+from sandyard.web.gateway.under_way import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from mcp.server.context import ServerRequestContext
     from starlette.types import Message, Receive, Scope, Send
@@ -52,6 +57,10 @@ if TYPE_CHECKING:
 PATHS = ("/mcp", "/mcp/{alias}")
 _PAGE = 200
 _START_SECONDS = 10.0
+_CANCELLED = -32800
+"""What a request that was taken back is answered with, where it must be answered (the package's own word for it)."""
+_LISTENERS = 32
+"""How many streams of news one caller may have."""
 _INSTRUCTIONS = (
     "Each tool is a function of a prefab. Input files are given as s3:// URLs; "
     "files that a tool leaves come back as such, and can be given to other tools."
@@ -64,12 +73,15 @@ class Tools:
     def __init__(self, parts: GatewayParts) -> None:
         self._parts = parts
         self._ready = anyio.Event()
+        self._calls = UnderWay()
+        self._listeners: Counter[tuple[str, str]] = Counter()
         server: Server[Any] = Server(
             "sandyard",
             version=VERSION,
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list,
             on_call_tool=self._call,
+            on_subscriptions_listen=self._listen,
             get_tool_input_schema=lambda _: None,  # no schema of ours names headers
         )
         self._manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=bodies.JSON_LIMIT + 1)
@@ -90,10 +102,13 @@ class Tools:
         _admit(request)
         body = await bodies.read_body(request, limit=bodies.JSON_LIMIT, media=bodies.JSON_MEDIA)
         try:
-            bodies.parse_json(body)
+            message = bodies.parse_json(body)
         except Refusal as refusal:
             await _unreadable(refusal)(scope, receive, send)
             return
+        taken_back = _taken_back(message)
+        if taken_back is not None:
+            self._calls.cancel(_whose(request), taken_back)
         with anyio.move_on_after(_START_SECONDS):
             await self._ready.wait()
         if not self._ready.is_set():
@@ -103,14 +118,50 @@ class Tools:
     async def _list(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """List the tools that the caller may call, by name."""
         caller, alias = _who(context)
-        versions = [found for found in await self._parts.registry.list(caller) if caller.may_call(found.manifest.id)]
         after = (params.cursor if params else None) or ""
-        named = sorted((tool for found in tools.admitted(versions, alias) for tool in tools.tools_of(found)), key=lambda tool: tool.name)
+        versions = await self._versions(caller, alias)
+        named = sorted((tool for found in versions for tool in tools.tools_of(found)), key=lambda tool: tool.name)
         rest = [tool for tool in named if tool.name > after]
         return types.ListToolsResult(tools=rest[:_PAGE], next_cursor=rest[_PAGE - 1].name if len(rest) > _PAGE else None)
 
+    async def _versions(self, caller: Caller, alias: str) -> list[Published]:
+        """Return the versions whose functions are the caller's tools."""
+        seen = await self._parts.registry.list(caller)
+        return tools.admitted([found for found in seen if caller.may_call(found.manifest.id)], alias)
+
+    async def _listen(self, context: Context, params: types.SubscriptionsListenRequestParams) -> types.SubscriptionsListenResult:
+        """Tell the caller whenever another list of tools would be the answer, until the server ends. There is no other news."""
+        caller, alias = _who(context)
+        who = (caller.tenant, caller.user)
+        if self._listeners[who] >= _LISTENERS:
+            raise MCPError(types.INVALID_REQUEST, f"You have {_LISTENERS} streams of news already")
+        honoured = types.SubscriptionFilter(tools_list_changed=params.notifications.tools_list_changed or None)
+        meta = {SUBSCRIPTION_ID_META_KEY: context.request_id}
+        told: list[str] | None = None
+        self._listeners[who] += 1
+        try:
+            async for _ in self._parts.registry.changes():
+                now = [found.version.id for found in await self._versions(caller, alias)]
+                if told is None:
+                    acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=meta)
+                    await _notify(context, types.SubscriptionsAcknowledgedNotification(params=acknowledged))
+                elif now != told and honoured.tools_list_changed:
+                    await _notify(context, types.ToolListChangedNotification(params=types.NotificationParams(_meta=meta)))
+                told = now
+        finally:
+            self._listeners[who] -= 1
+            if not self._listeners[who]:
+                del self._listeners[who]
+        return types.SubscriptionsListenResult(_meta=meta)
+
     async def _call(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Call a tool; what is refused or fails is an error in the result, and what is no tool is one of the protocol."""
+        assert context.request is not None
+        with self._calls.hold(_whose(context.request), context.request_id):
+            return await self._called(context, params)
+        raise MCPError(_CANCELLED, "The call was taken back")
+
+    async def _called(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         caller, alias = _who(context)
         found, function = await self._tool(caller, params, alias)
         try:
@@ -185,8 +236,27 @@ def _who(context: Context) -> tuple[Caller, str]:
     return context.request.scope["caller"], context.request.scope["alias"]
 
 
+def _whose(request: Request) -> Hashable:
+    """Return what requests of one client have in common, as far as it can be told."""
+    caller: Caller = request.scope["caller"]
+    return caller.tenant, caller.user, caller.credential, request.client and request.client.host, request.headers.get("user-agent")
+
+
+def _taken_back(message: Any) -> Hashable | None:
+    """Return the id of the request that a `notifications/cancelled` is about; None for every other message."""
+    fields = cast("dict[str, Any]", message) if isinstance(message, dict) else {}
+    params = fields.get("params")
+    if fields.get("method") != "notifications/cancelled" or not isinstance(params, dict):
+        return None
+    return cancelled_request_id_from_params(cast("dict[str, Any]", params))
+
+
+async def _notify(context: Context, notification: types.ServerNotification) -> None:
+    await context.session.send_notification(notification, related_request_id=context.request_id)
+
+
 def _admit(request: Request) -> None:
-    """Refuse what the transport does not serve: listening for news (there is none), sessions (nobody has one), pages of other sites."""
+    """Refuse what the transport does not serve: streams that a session would need, sessions (nobody has one), pages of other sites."""
     if request.method != "POST":
         raise Refusal(METHOD_NOT_ALLOWED, f"{request.method} is not allowed here", headers={"Allow": "POST"})
     if "mcp-session-id" in request.headers:
