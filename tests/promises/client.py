@@ -91,6 +91,7 @@ PROMISES = [
     ("client.gone", "seed 001 §4.2", "A call to a session that has ended is a SessionNotFoundError that says why."),
     ("client.one-shot", "seed 001 §4.1", "invoke_agent makes a session where none is named, and closes it whatever happens."),
     ("client.one-pool", "issue 2 §4", "A client has one bounded pool of connections for all of its calls."),
+    ("client.kept-connections", "seed 001 §5.1", "No more idle connections are kept than configured, and for no longer."),
     (
         "client.idle-connections",
         "issue 2 §4",

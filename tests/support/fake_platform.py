@@ -97,6 +97,11 @@ class FakePlatform:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
+    def open_connections(self) -> int:
+        """How many connections are open now, idle ones included."""
+        return len(self._tasks)
+
+    @property
     def environment(self) -> dict[str, str]:
         return {"PPIO_API_KEY": "sk-testing", "PPIO_API_URL": self.url, "PPIO_SANDBOX_URL": self.url}
 
@@ -129,10 +134,13 @@ class FakePlatform:
                 self.seen.append(asked)
                 self._changed()
                 begun = await self._answer(asked, Line(reader, writer))
+                if asked.headers.get("connection") == "close":
+                    break
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._tasks.discard(task)
+            self._changed()
             writer.close()
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()

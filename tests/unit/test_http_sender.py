@@ -14,6 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from sandkit.http.errors import ConnectFailedError, CutShortError, TimedOutError
 from sandkit.http.messages import Limits, Request
 from sandkit.http.sender import AsyncSender
+from sandkit.http.sync_sender import SyncSender
 from support.fake_platform import Asked, FakePlatform, Line, answers, never, streams
 
 pytestmark = pytest.mark.anyio
@@ -162,6 +163,71 @@ async def test_the_pool_is_bounded_and_shared(platform: FakePlatform):
     await sender.aclose()
     assert [reply.status for reply in replies] == [200] * 12
     assert peak == 3
+
+
+async def together(platform: FakePlatform, count: int) -> None:
+    """Let `GET /` answer when `count` are asked at once."""
+    waiting = 0
+    all_came = asyncio.Event()
+
+    async def answer(_: Asked, line: Line) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == count:
+            all_came.set()
+        await all_came.wait()
+        await line.whole(200, b"{}", {})
+
+    platform.on("GET /", answer)
+
+
+@pytest.mark.promise("client.kept-connections")
+@pytest.mark.parametrize("kept", [0, 2])
+async def test_no_more_idle_connections_are_kept_than_configured(platform: FakePlatform, kept: int) -> None:
+    await together(platform, 6)
+    sender = AsyncSender(Limits(max_idle=kept))
+    await asyncio.gather(*[sender.send(get(platform, "/"), timeout=10) for _ in range(6)])
+    await platform.until(lambda: platform.open_connections == kept)
+    assert (await sender.send(get(platform, "/"), timeout=10)).status == 200
+    assert platform.connections == (7 if kept == 0 else 6)
+    await sender.aclose()
+
+
+@pytest.mark.promise("client.kept-connections")
+@pytest.mark.parametrize("kept", [0, 2])
+async def test_the_synchronous_sender_keeps_no_more_either(platform: FakePlatform, kept: int, caplog: pytest.LogCaptureFixture) -> None:
+    await together(platform, 6)
+    sender = SyncSender(Limits(max_idle=kept))
+    await asyncio.gather(*[asyncio.to_thread(sender.send, get(platform, "/"), timeout=10) for _ in range(6)])
+    await platform.until(lambda: platform.open_connections == kept)
+    assert (await asyncio.to_thread(sender.send, get(platform, "/"), timeout=10)).status == 200
+    assert platform.connections == (7 if kept == 0 else 6)
+    assert caplog.text == ""
+    sender.close()
+
+
+@pytest.mark.promise("client.one-pool")
+async def test_the_synchronous_pool_is_bounded_and_waits_in_time(platform: FakePlatform) -> None:
+    platform.on("GET /", never)
+    sender = SyncSender(Limits(max_connections=1))
+    waiting = asyncio.create_task(asyncio.to_thread(sender.send, get(platform, "/"), timeout=0.5))
+    await platform.until(lambda: platform.seen)
+    with pytest.raises(TimedOutError):
+        await asyncio.to_thread(sender.send, get(platform, "/"), timeout=0.05)
+    assert len(platform.seen) == 1
+    with pytest.raises(TimedOutError):
+        await waiting
+
+
+@pytest.mark.promise("client.kept-connections")
+async def test_the_synchronous_sender_lets_go_of_what_was_idle_for_long(platform: FakePlatform) -> None:
+    platform.on("GET /", answers({}))
+    sender = SyncSender(Limits(keepalive_expiry=0.01))
+    for count in (1, 2):
+        await asyncio.to_thread(sender.send, get(platform, "/"), timeout=10)
+        assert platform.connections == count
+        await asyncio.sleep(0.02)  # longer than the expiry: the case itself
+    sender.close()
 
 
 @pytest.mark.promise("client.idle-connections")

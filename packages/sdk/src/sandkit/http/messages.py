@@ -58,9 +58,10 @@ def json_request(method: str, path: str, value: object) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one sender's pool: connections at once, and seconds that an idle one is kept and that connecting may take."""
+    """Of one sender's pool: connections at once, idle ones that are kept, and seconds that one is kept and that connecting may take."""
 
     max_connections: int = 100
+    max_idle: int = 100
     keepalive_expiry: float = 30.0
     connect_timeout: float = 10.0
     proxies: Proxies | None = None

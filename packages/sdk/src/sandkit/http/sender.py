@@ -21,11 +21,16 @@ from sandkit.http.messages import Limits, Reply
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ConnectionKey
+
     from sandkit.http.messages import Request
 
 
 NOTICE_AFTER = 0.1
 """Seconds without a request, after which idle connections are looked at before the next one."""
+IDLE_AFTER = 0.5
+"""Seconds that a connection may have nothing to do before it counts as idle: in a burst all of them do, between two calls."""
 
 
 class StreamedReply:
@@ -127,7 +132,7 @@ class AsyncSender:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None:
-            self._let_go([other for other in self._sessions if other.is_closed()])
+            self._let_go([other for other in list(self._sessions) if other.is_closed()])
             session = self._sessions[loop] = _new_session(self._limits)
             closer = self._closers[loop] = _closing(session)
             await anext(closer)
@@ -136,8 +141,10 @@ class AsyncSender:
     def _let_go(self, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
         """Close the pools of loops that do not run here: a client that nobody closed is no reason to complain at exit."""
         for loop in loops:
-            session = self._sessions.pop(loop)
+            session = self._sessions.pop(loop, None)
             self._closers.pop(loop, None)
+            if session is None:
+                continue  # another thread, with a loop of its own, was quicker
             connector = session.connector
             session.detach()
             if connector is not None:
@@ -154,9 +161,31 @@ async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
         await session.close()
 
 
+class _Pool(aiohttp.TCPConnector):
+    """A pool that keeps no more than `max_idle` idle connections, which the library (below version 4) has no setting for."""
+
+    max_idle = 100
+    _trimming: asyncio.TimerHandle | None = None
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        if self._trimming is None and sum(map(len, self._conns.values())) > self.max_idle:
+            self._trimming = self._loop.call_later(IDLE_AFTER, self._trim)
+
+    def _trim(self) -> None:
+        """Close the connections that have been idle for longest."""
+        self._trimming = None
+        idle = sorted(((since, protocol, kept) for kept in self._conns.values() for protocol, since in kept), key=lambda one: one[0])
+        for since, protocol, kept in idle[: max(0, len(idle) - self.max_idle)]:
+            kept.remove((protocol, since))
+            protocol.close()
+
+
 def _new_session(limits: Limits) -> aiohttp.ClientSession:
+    pool = _Pool(limit=limits.max_connections, keepalive_timeout=limits.keepalive_expiry)
+    pool.max_idle = limits.max_idle
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=limits.max_connections, keepalive_timeout=limits.keepalive_expiry),
+        connector=pool,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout),
         headers={"accept-encoding": "identity"},  # what is compressed comes in blocks; a chunk must come when it is made
         skip_auto_headers=("user-agent", "content-type"),  # a request names what it has

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import threading
 import time
 from collections.abc import AsyncIterable
 from contextlib import contextmanager
@@ -71,8 +72,12 @@ class SyncSender:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._pool = urllib3.PoolManager(maxsize=limits.max_connections, block=True, retries=False)
+        self._places = threading.BoundedSemaphore(limits.max_connections)
+        self._kept = max(1, limits.max_idle)  # for the library, 0 is no bound
+        self._pool = urllib3.PoolManager(maxsize=self._kept, block=False, retries=False)
         self._proxied: dict[str, urllib3.ProxyManager] = {}
+        self._using = threading.Lock()
+        self._used_at = time.monotonic()
 
     def send(self, request: Request, *, timeout: float) -> Reply:
         """Return the whole reply, whatever its status, within `timeout` seconds in all.
@@ -102,44 +107,65 @@ class SyncSender:
 
     @contextmanager
     def _opened(self, request: Request, seconds: float, deadline: float | None) -> Generator[SyncStreamedReply]:
+        with _translated(request.url):
+            self._take_place(seconds)
+        try:
+            with _translated(request.url):
+                response = self._sent(request, seconds)
+            try:
+                yield SyncStreamedReply(response, request.url, seconds, deadline)
+            finally:
+                response.close()
+                response.release_conn()
+        finally:
+            self._places.release()
+
+    def _sent(self, request: Request, seconds: float) -> urllib3.BaseHTTPResponse:
         if isinstance(request.body, AsyncIterable):
             raise TypeError("the synchronous sender sends bytes, whole or in pieces")
-        with _translated(request.url):
-            response = self._way(request.url).request(
-                request.method,
-                request.url,
-                body=request.body,
-                headers=dict(request.headers),
-                redirect=False,  # credentials go where they were meant to go, and nowhere else
-                preload_content=False,
-                timeout=urllib3.Timeout(connect=min(self._limits.connect_timeout, seconds), read=seconds),
-                pool_timeout=seconds,
-            )
-        try:
-            yield SyncStreamedReply(response, request.url, seconds, deadline)
-        finally:
-            response.close()
-            response.release_conn()
+        return self._way(request.url).request(
+            request.method,
+            request.url,
+            body=request.body,
+            headers=dict(request.headers) | ({} if self._limits.max_idle else {"connection": "close"}),
+            redirect=False,  # credentials go where they were meant to go, and nowhere else
+            preload_content=False,
+            timeout=urllib3.Timeout(connect=min(self._limits.connect_timeout, seconds), read=seconds),
+        )
+
+    def _take_place(self, seconds: float) -> None:
+        """Wait for one of `max_connections` places. Whoever comes first after a long pause lets go of what was idle in it."""
+        if not self._places.acquire(timeout=seconds):
+            raise TimeoutError
+        with self._using:
+            now = time.monotonic()
+            if now - self._used_at > self._limits.keepalive_expiry:
+                self.close()
+            self._used_at = now
 
     def _way(self, url: str) -> urllib3.PoolManager:
         proxy = self._limits.proxies.of(url) if self._limits.proxies is not None else None
         if proxy is None:
             return self._pool
         if proxy not in self._proxied:
-            self._proxied[proxy] = urllib3.ProxyManager(proxy, maxsize=self._limits.max_connections, block=True, retries=False)
+            self._proxied[proxy] = urllib3.ProxyManager(proxy, maxsize=self._kept, block=False, retries=False)
         return self._proxied[proxy]
 
 
-class _WithoutQueries(logging.Filter):
-    """The library logs each target as it is sent; what follows a `?` may be a signature, which is a credential."""
+class _Discreet(logging.Filter):
+    """The library logs each target as it is sent; what follows a `?` may be a signature, which is a credential. That a connection
+    more than are kept was closed is no warning: it was asked for.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Connection pool is full"):
+            return False
         if isinstance(record.args, tuple):
             record.args = tuple(word.split("?", 1)[0] if isinstance(word, str) and "?" in word else word for word in record.args)
         return True
 
 
-logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())
+logging.getLogger("urllib3.connectionpool").addFilter(_Discreet())
 
 
 @contextmanager

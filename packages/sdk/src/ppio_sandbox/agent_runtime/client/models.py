@@ -68,8 +68,9 @@ class ClientConfig(BaseModel):
 
     max_connections: int = Field(default=100, ge=1)
     max_keepalive_connections: int = Field(default=20, ge=0)
-    """Accepted for the seed's sake; the pool bounds connections, and lets idle ones go after `keepalive_expiry`."""
+    """How many idle connections are kept."""
     keepalive_expiry: float = Field(default=30.0, gt=0)
+    """How long."""
 
     enable_cache: bool = False
     """Whether lists of templates are kept for a while; off unless asked for (seed-resolutions 13)."""

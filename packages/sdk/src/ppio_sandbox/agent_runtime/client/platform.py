@@ -6,10 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from ppio_sandbox.agent_runtime.client import faults, rules
+from ppio_sandbox.agent_runtime.client import faults, rules, settings
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SandboxCreationError
 from sandkit.http import sandboxes
-from sandkit.http.messages import Limits, read_reply
+from sandkit.http.messages import read_reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -35,7 +35,7 @@ class Platform:
         from sandkit.http.sender import AsyncSender  # noqa: PLC0415 (the library is half of what importing the client would cost)
 
         self.is_closed = False
-        self._sender = AsyncSender(Limits(config.max_connections, config.keepalive_expiry, config.connect_timeout))
+        self._sender = AsyncSender(settings.limits_of(config))
 
     async def perform(
         self,

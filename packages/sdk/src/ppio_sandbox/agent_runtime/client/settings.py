@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ppio_sandbox.agent_runtime.exceptions import ValidationError
+from sandkit.http.messages import Limits
 
 if TYPE_CHECKING:
     from ppio_sandbox.agent_runtime.client.models import ClientConfig
@@ -41,6 +42,16 @@ def find_addresses(base_url: str | None, config: ClientConfig) -> Addresses:
     parts = urlsplit(api)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
     return Addresses(api, f"{parts.scheme}://{host}:{INGRESS_PORT}", ingress_was_told=False)
+
+
+def limits_of(config: ClientConfig) -> Limits:
+    """Return the bounds of the client's pool of connections."""
+    return Limits(
+        max_connections=config.max_connections,
+        max_idle=config.max_keepalive_connections,
+        keepalive_expiry=config.keepalive_expiry,
+        connect_timeout=config.connect_timeout,
+    )
 
 
 def _checked(url: str) -> str:

@@ -6,10 +6,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from ppio_sandbox.agent_runtime.client import faults, rules
+from ppio_sandbox.agent_runtime.client import faults, rules, settings
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, SandboxCreationError
 from sandkit.http import sandboxes
-from sandkit.http.messages import Limits, read_reply
+from sandkit.http.messages import read_reply
 from sandkit.http.sync_sender import SyncSender
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class SyncPlatform:
         self.config = config
         self.is_closed = False
         self._auth = auth
-        self._sender = SyncSender(Limits(config.max_connections, config.keepalive_expiry, config.connect_timeout))
+        self._sender = SyncSender(settings.limits_of(config))
 
     def perform(
         self,
