@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import e2b
+import httpx
 import pytest
 
-from ppio_sandbox import AsyncSandbox, Sandbox, core
+from ppio_sandbox import AsyncSandbox, Sandbox, code_interpreter, core
 
 if TYPE_CHECKING:
     from support.platform import Platform
@@ -62,6 +63,18 @@ async def test_the_sync_face_goes_by_ppios_names(told: Platform) -> None:
 
     assert told.api_url
     assert await anyio.to_thread.run_sync(work) == ("hello\n", True)
+
+
+@pytest.mark.promise("sandbox.ppio-names")
+@pytest.mark.parametrize("face", [core, code_interpreter])
+async def test_the_bound_client_goes_by_ppios_names(told: Platform, face: Any) -> None:
+    """`E2B` holds its parameters: what it is not told is of the platform that `PPIO_*` names, never E2B's own service."""
+    sandbox = await face.E2B().AsyncSandbox.create("base", timeout=60)
+    assert (await told.api.get(f"/sandboxes/{sandbox.sandbox_id}")).status_code == 200
+    await sandbox.kill()
+    elsewhere = face.E2B(api_url="http://127.0.0.1:9", api_key="sk-" + "0" * 40)
+    with pytest.raises(httpx.ConnectError):
+        await elsewhere.AsyncSandbox.create("base", request_timeout=5)
 
 
 @pytest.mark.promise("sandbox.ppio-names")

@@ -1,4 +1,5 @@
-"""What the SDK's users may rely on, as text: names, signatures, defaults, fields, values, base classes.
+"""What the SDK's users may rely on, as text: names, signatures, defaults, fields, values, base classes. Of what another project's package
+gives under a name of ours the name alone: its signatures are that project's.
 
 `python -m support.surface` in `tests` writes the record anew; do that when a change is meant, and look at what has changed.
 """
@@ -15,10 +16,12 @@ from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 RECORD = Path(__file__).parents[1] / "unit" / "public_surface.txt"
 
 MODULES = (
+    "ppio_sandbox",
     "ppio_sandbox.agent_runtime",
     "ppio_sandbox.agent_runtime.client",
     "ppio_sandbox.agent_runtime.exceptions",
@@ -33,6 +36,8 @@ MODULES = (
     "gateway_sdk",
     "gateway_sdk.exceptions",
 )
+REEXPORTING = ("ppio_sandbox.core", "ppio_sandbox.code_interpreter")
+"""Their names are all that another package exports, and ours in place of some."""
 OURS = ("ppio_", "gateway_sdk", "sandkit")
 
 
@@ -40,10 +45,11 @@ def surface() -> list[str]:
     """Return the lines of the surface as it is: which name is what in each module, then each thing once."""
     lines: list[str] = []
     things: dict[str, Any] = {}
-    for name in MODULES:
-        module = importlib.import_module(name)
-        for public in sorted(module.__all__):
-            thing = getattr(module, public)
+    for name in MODULES + REEXPORTING:
+        for public, thing in _exported(importlib.import_module(name)):
+            if name in REEXPORTING and not _is_ours(thing):
+                lines.append(f"{name}.{public} is another's")
+                continue
             lines.append(f"{name}.{public} is {_name(thing)}")
             things[_name(thing)] = thing
     for name, thing in sorted(things.items()):
@@ -51,8 +57,21 @@ def surface() -> list[str]:
     return lines
 
 
+def _exported(module: ModuleType) -> list[tuple[str, Any]]:
+    names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+    found = [(name, getattr(module, name)) for name in sorted(names)]
+    return [(name, thing) for name, thing in found if not inspect.ismodule(thing)]
+
+
+def _is_ours(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "")).startswith(OURS)
+
+
 def _name(thing: Any) -> str:
     qualified = getattr(thing, "__qualname__", None)
+    home = str(getattr(thing, "__module__", "")).partition(".")[0]
+    if home.startswith("e2b"):
+        return f"{home}.{qualified}"  # where it lies in there may change
     return f"{thing.__module__}.{qualified}" if qualified else repr(thing)
 
 
@@ -67,7 +86,7 @@ def _described(name: str, thing: Any) -> Iterator[str]:
         yield from (
             f"    {field}: {inspect.formatannotation(info.annotation)} = {_default(info)}" for field, info in thing.model_fields.items()
         )
-    else:
+    elif _is_ours(thing.__init__):
         yield f"    {_signature(thing)}"
     yield from _members(thing)
 

@@ -15,4 +15,4 @@ from ppio_sandbox.core.classes import (
     Template as Template,
     Volume as Volume,
 )
-from ppio_sandbox.code_interpreter.classes import AsyncSandbox as AsyncSandbox, Sandbox as Sandbox
+from ppio_sandbox.code_interpreter.classes import E2B as E2B, AsyncSandbox as AsyncSandbox, Sandbox as Sandbox

@@ -8,6 +8,7 @@ before them, `E2B_*` after them.
 from e2b import *  # pyright: ignore[reportWildcardImportFromLibrary] (as above)
 
 from ppio_sandbox.core.classes import (
+    E2B as E2B,
     AsyncSandbox as AsyncSandbox,
     AsyncSecret as AsyncSecret,
     AsyncTemplate as AsyncTemplate,

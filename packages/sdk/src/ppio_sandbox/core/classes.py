@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import e2b
 
-from ppio_sandbox.core.names import PpioNames
+from ppio_sandbox.core.names import PpioNames, completed
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from e2b import E2BClientParams
 
 
 class Sandbox(PpioNames, e2b.Sandbox):
@@ -37,3 +44,10 @@ class Secret(PpioNames, e2b.Secret):
 
 class AsyncSecret(PpioNames, e2b.AsyncSecret):
     """`e2b.AsyncSecret` on the platform that `PPIO_*` names."""
+
+
+class E2B(e2b.E2B):
+    """`e2b.E2B`, whose classes are bound, where its arguments name none, to the platform of `PPIO_*`."""
+
+    def __init__(self, **opts: Unpack[E2BClientParams]) -> None:
+        super().__init__(**completed(opts))

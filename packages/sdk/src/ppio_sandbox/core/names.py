@@ -11,7 +11,7 @@ from e2b.connection_config import ClientFactory
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from e2b import ApiParams
+    from e2b import ApiParams, E2BClientParams
 
 _LOCAL_API_URL, _LOCAL_SANDBOX_URL = "http://127.0.0.1:8800", "http://127.0.0.1:8801"
 _VARIABLES = {
@@ -31,11 +31,19 @@ class PpioNames(ClientFactory):
 
     @classmethod
     def _resolve_api_params(cls, **opts: Unpack[ApiParams]) -> ApiParams:
-        said: dict[str, Any] = {name: value for name, value in super()._resolve_api_params(**opts).items() if value is not None}
-        found = from_environment() | said
-        if not (found.get("debug") or found.get("api_key") or os.environ.get("E2B_API_KEY")):
-            raise AuthenticationException("API key is required: pass api_key=, or set PPIO_API_KEY (`sandyard env` prints it)")
-        return cast("ApiParams", found)
+        return completed(super()._resolve_api_params(**opts))
+
+
+def completed(said: ApiParams | E2BClientParams) -> ApiParams:
+    """Return the parameters with what the environment adds to them.
+
+    Raises:
+        AuthenticationException: there is no key.
+    """
+    found = from_environment() | {name: value for name, value in said.items() if value is not None}
+    if not (found.get("debug") or found.get("api_key") or os.environ.get("E2B_API_KEY")):
+        raise AuthenticationException("API key is required: pass api_key=, or set PPIO_API_KEY (`sandyard env` prints it)")
+    return cast("ApiParams", found)
 
 
 def from_environment() -> dict[str, Any]:
