@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sandyard.app.platform import SystemClock
+from sandyard.services.audit.chain import Chain
+from sandyard.services.audit.refusals import Refusals
+from sandyard.store.sqlite import SqliteStore
 from support.callers import agent
-from support.platform import command, run
+from support.platform import command, run, until
 from support.prefabs import KIT, call
 from support.prefabs import run as ask
 
@@ -103,3 +107,83 @@ async def test_the_audit_shows_whether_it_was_touched(gateway: Platform, tmp_pat
     code, _, err = await run("audit", "verify", "--data-dir", str(copy))
     assert code == 1
     assert "entry 1 was changed" in err
+
+
+def audited(platform: Platform) -> list[tuple[str, str, str, str]]:
+    """Return who did what, from the rows: owner, action, subject, outcome."""
+    rows = sqlite3.connect(platform.data_dir / "sandyard.db")
+    try:
+        return rows.execute("SELECT owner, action, subject, outcome FROM audit").fetchall()
+    finally:
+        rows.close()
+
+
+@pytest.mark.promise("gateway-audit.changes")
+async def test_the_audit_names_what_was_changed(gateway: Platform) -> None:
+    await sandyard(gateway, "key", "create", "of-audited", "--owner", "audited")
+    key_id = next(entry[2] for entry in audited(gateway) if entry[3] == "of-audited")
+    await sandyard(gateway, "key", "revoke", key_id)
+    files = {"file": ("a.txt", b"words of a file")}
+    lasting = (await gateway.api.post("/internal/files/upload", files=files, headers=agent(gateway))).json()
+    await gateway.api.post("/internal/files/upload_temp", data={"session_id": "audited"}, files=files, headers=agent(gateway))
+    await gateway.api.delete("/internal/files/cleanup_temp", params={"session_id": "audited"}, headers=agent(gateway))
+    given = (await gateway.api.post("/internal/files/generate_upload_url", json={"filename": "b.txt"})).json()
+    assert (await gateway.api.put(given["upload_url"], content=b"more words", headers={"X-API-Key": ""})).status_code == 200
+    for undo in ("false", "true"):
+        assert (await gateway.api.delete(f"/v1/prefabs/{KIT}/1.0.0", params={"undo": undo})).status_code == 200
+    assert (await gateway.api.post("/secrets", json={"name": "of_sandboxes", "value": SECRET})).status_code == 201
+    assert (await gateway.api.delete("/secrets/of_sandboxes")).status_code == 204
+    entries = audited(gateway)
+    assert {
+        ("audited", "key.create", key_id, "of-audited"),
+        ("audited", "key.revoke", key_id, "SUCCESS"),
+        ("default", "files.upload", lasting["s3_url"].removeprefix("s3://sandyard/"), "15 bytes"),
+        ("default", "files.upload", given["s3_url"].removeprefix("s3://sandyard/"), "10 bytes"),
+        ("default", "files.cleanup", "audited", "1 deleted"),
+        ("default", "prefab.yank", f"{KIT}@1.0.0", "SUCCESS"),
+        ("default", "prefab.unyank", f"{KIT}@1.0.0", "SUCCESS"),
+        ("default", "secrets.set", "sandboxes/of_sandboxes", "SUCCESS"),
+        ("default", "secrets.forget", "sandboxes/of_sandboxes", "SUCCESS"),
+    } <= set(entries)
+    assert any(entry[1:3] == ("prefab.publish", f"{KIT}@1.0.0") for entry in entries)
+    assert not any(SECRET in text or "words" in text for entry in entries for text in entry)
+    assert "are whole" in await sandyard(gateway, "audit", "verify")
+
+
+@pytest.mark.promise("gateway-audit.flood")
+async def test_refused_credentials_are_noted_and_a_flood_is_few_entries(gateway: Platform) -> None:
+    wrong = {"X-API-Key": "sk-" + "0" * 40}
+    for path in ("/v1/prefabs", "/sandboxes") * 20:
+        assert (await gateway.api.get(path, headers=wrong)).status_code in {401, 429}
+
+    async def noted() -> bool:  # by the server's own loop
+        return any(entry[1] == "auth.refused" for entry in audited(gateway))
+
+    await until(noted, 60)
+    refused = [entry for entry in audited(gateway) if entry[1] == "auth.refused"]
+    assert len(refused) <= 6
+    assert not any("0000" in text for entry in refused for text in entry)
+
+
+@pytest.mark.promise("gateway-audit.flood")
+async def test_a_flood_from_everywhere_is_few_entries(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "sandyard.db")
+    audit = await Chain.open(store.audit, tmp_path / "secrets", SystemClock())
+    refusals = Refusals(audit)
+    for number in range(20_000):
+        refusals.count(f"10.0.{number % 50}.{number % 250}", "API key")
+    task = asyncio.create_task(refusals.run())
+
+    async def written() -> bool:
+        return (await audit.verify()).entries >= 33
+
+    await until(written)
+    refusals.count("10.9.9.9", "token")
+    task.cancel()
+    await asyncio.wait([task])
+    entries = await store.audit.read(0, 1000)
+    assert [entry.credential for entry in entries if entry.credential in {"other addresses", "10.9.9.9"}] == ["other addresses", "10.9.9.9"]
+    assert len(entries) == 34
+    assert sum(int(entry.outcome.split()[0]) for entry in entries) == 20_001
+    assert (await audit.verify()).problem is None
+    await store.close()

@@ -23,6 +23,12 @@ PROMISES: list[tuple[str, ...]] = [
     ("gateway-quotas.headers", _5, "A refusal says RateLimit, RateLimit-Policy and Retry-After."),
     ("gateway-quotas.usage", _5, "What was used is reported by day, key and function."),
     ("gateway-audit.chain", _5, "The audit cannot be changed by SQL, and sandyard audit verify finds what was changed anyway."),
+    (
+        "gateway-audit.changes",
+        _5,
+        "The audit names who published, yanked, uploaded, deleted, made or revoked a key, set or forgot a secret, and no value of any.",
+    ),
+    ("gateway-audit.flood", _5, "Refused credentials are in the audit, and a flood of them is a few entries a minute."),
     ("gateway-files.s3", _5, "Bytes are kept in a bucket of an S3-compatible server by --blobs s3://…, with the same signed URLs."),
     (
         "gateway-files.direct_up",

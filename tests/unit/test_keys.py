@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandyard.domain.errors import StoreUnavailable
+from sandyard.services.audit.chain import Chain
 from sandyard.services.keys import Keys, is_platform_key
 from sandyard.store import SqliteStore
 
@@ -49,7 +50,7 @@ def everything_in(directory: Path) -> bytes:
 
 
 async def open_keys(store: SqliteStore, tmp_path: Path) -> Keys:
-    return await Keys.open(store.keys, Time(), tmp_path / "secrets")
+    return await Keys.open(store.keys, await Chain.open(store.audit, tmp_path / "secrets", Time()), Time(), tmp_path / "secrets")
 
 
 @pytest.mark.promise("store.keys_hashed")
@@ -71,7 +72,7 @@ async def test_a_key_is_known_to_the_next_server(store: SqliteStore, tmp_path: P
 
 async def test_without_the_pepper_the_rows_know_no_key(store: SqliteStore, tmp_path: Path) -> None:
     _, text = await (await open_keys(store, tmp_path)).create("laptop")
-    stranger = await Keys.open(store.keys, Time(), tmp_path / "elsewhere")
+    stranger = await open_keys(store, tmp_path / "elsewhere")
     assert stranger.owner_of(text) is None
 
 

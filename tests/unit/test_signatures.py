@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sandkit.wire import signing
 from sandkit.wire.errors import ApiError
+from sandyard.services.audit.chain import Chain
 from sandyard.services.keys import Keys
 from sandyard.services.signatures import WINDOW_SECONDS, Signatures
 from sandyard.store import SqliteStore
@@ -58,7 +59,8 @@ class Signer:
 @pytest.fixture
 async def signer(tmp_path: Path) -> AsyncGenerator[Signer]:
     store = await SqliteStore.open(tmp_path / "sandyard.db")
-    keys = await Keys.open(store.keys, Time(), tmp_path / "secrets")
+    secrets = tmp_path / "secrets"
+    keys = await Keys.open(store.keys, await Chain.open(store.audit, secrets, Time()), Time(), secrets)
     _, key = await keys.create("signing", "owner-1")
     yield Signer(keys, key)
     await store.close()

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import structlog
 import uv
 
-from sandyard.services.audit.chain import KEY_FILE as AUDIT_KEY
-from sandyard.services.audit.chain import Chain
 from sandyard.services.callers.children import Children
 from sandyard.services.callers.identify import Callers, Known
 from sandyard.services.callers.issuer import Issuer
@@ -77,11 +75,10 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
     children = Children(tokens, context.clock)
     signer = Signer(_kept(context, FILE_KEY))
     place = Place(rows=context.store.files, blobs=context.blobs, addresses=context.blob_addresses)
-    files = Files(place, signer, context.clock, settings.gateway.files)
+    files = Files(place, signer, context.audit, context.clock, settings.gateway.files)
     kept = Secrets(context.store.secrets, envelopes_of(settings), context.clock)
     quotas = Reservations(context.store.quotas, settings.gateway.identity, context.clock)
-    audit = Chain(context.store.audit, _kept(context, AUDIT_KEY), context.clock)
-    neighbours = Neighbours(files=files, secrets=kept, quotas=quotas, tokens=children, audit=audit)
+    neighbours = Neighbours(files=files, secrets=kept, quotas=quotas, tokens=children, audit=context.audit)
     registry = Registry(context, wakes)
     workers = Workers(context, exits, admission)
     execution = Execution(settings.gateway, workers, neighbours.files, neighbours.tokens)
@@ -97,7 +94,7 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
         signer=signer,
         secrets=kept,
         quotas=context.store.quotas,
-        audit=audit,
+        audit=context.audit,
         clock=context.clock,
     )
     tools = Tools(parts)
@@ -130,5 +127,6 @@ def _callers(context: Context, keys: Keys, tokens: Tokens, children: Children) -
         catalog=context.catalog,
         issuer=None if identity.issuer is None else Issuer(identity.issuer, context.clock),
         throttle=Throttle(identity.failures, context.clock),
+        refusals=context.refusals,
     )
     return Callers(known, identity)

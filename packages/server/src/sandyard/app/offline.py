@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from sandyard.app.platform import SystemClock
+from sandyard.domain.callers import operator
 from sandyard.services.audit.chain import Chain
 from sandyard.services.data_dir import DATABASE
 from sandyard.services.envelopes import MASTER_FILE, Envelopes, KeyCommand, KeyFile
@@ -59,6 +60,8 @@ async def renew_secrets(data_dir: Path, command: tuple[str, ...]) -> tuple[int, 
             await SandboxSecrets(store.sandbox_secrets, envelopes, clock).renew(),
             await Variables(envelopes).renew(store.sandboxes),
         ]
-        return sum(changed for changed, _ in counts), sum(broken for _, broken in counts)
+        changed, broken = sum(changed for changed, _ in counts), sum(broken for _, broken in counts)
+        await offline.audit.note(operator("default"), "secrets.rotate", "all secrets", f"{changed} changed, {broken} do not open")
+        return changed, broken
 
     return await with_rows(data_dir, work)

@@ -19,6 +19,8 @@ from sandyard.egress.inner import Inner
 from sandyard.egress.policy import read_entry
 from sandyard.ingress import Ingress, IngressLimits
 from sandyard.services.admission import Admission
+from sandyard.services.audit.chain import Chain
+from sandyard.services.audit.refusals import Refusals
 from sandyard.services.context import Context
 from sandyard.services.data_dir import API_KEY, DATABASE
 from sandyard.services.deadlines import Deadlines
@@ -77,7 +79,8 @@ async def with_keys(data_dir: Path, work: Callable[[Keys], Coroutine[object, obj
     """Run `work` on the keys of a data directory, beside its server or without one."""
     store = await SqliteStore.open(data_dir / DATABASE)
     try:
-        return await work(await Keys.open(store.keys, SystemClock(), data_dir / "secrets"))
+        audit = await Chain.open(store.audit, data_dir / "secrets", SystemClock())
+        return await work(await Keys.open(store.keys, audit, SystemClock(), data_dir / "secrets"))
     finally:
         await store.close()
 
@@ -88,7 +91,8 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
     clock = SystemClock()
     store = await SqliteStore.open(settings.data_dir / DATABASE)
     stack.push_async_callback(store.close)
-    keys = await Keys.open(store.keys, clock, secrets_dir)
+    audit = await Chain.open(store.audit, secrets_dir, clock)
+    keys = await Keys.open(store.keys, audit, clock, secrets_dir)
     await _first_key(keys, settings.data_dir / API_KEY)
     tokens = await Tokens.open(secrets_dir, clock)
     origins = Origins()
@@ -110,6 +114,8 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:
         catalog=Catalog(),
         tokens=tokens,
         clock=clock,
+        audit=audit,
+        refusals=Refusals(audit),
         origins=origins,
     )
     return _wire(context, backend, keys, tokens, inner)
@@ -143,6 +149,7 @@ def _wire(context: Context, backend: WholeBackend, keys: Keys, tokens: Tokens, i
             lambda: exits.run(lifecycle.exited),
             lambda: deadlines.run(lifecycle.due),
             keys.watch,
+            context.refusals.run,
             templates.builder.run,
             company.metering.run,
             *gateway.loops,
@@ -167,6 +174,8 @@ def _parts(context: Context, keys: Keys, templates: TemplateParts, sandboxes: Sa
         secrets=sandboxes.company.secrets,
         owner_of=keys.find,
         signatures=Signatures(keys, context.clock),
+        audit=context.audit,
+        refusals=context.refusals,
         check_entry=read_entry,
         clock=context.clock,
     )

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sandyard.config import Settings
     from sandyard.ports import Backend, Clock, Dialer, EgressControl, Meters, Snapshots, Store, Supervision
     from sandyard.ports_blobs import BlobAddresses, Blobs
+    from sandyard.services.audit.refusals import Refusals
+    from sandyard.services.prefabs.neighbours import Audit
 
 
 class AccessTokens(Protocol):
@@ -45,6 +47,8 @@ class Context:
     catalog: Catalog
     tokens: AccessTokens
     clock: Clock
+    audit: Audit
+    refusals: Refusals
     blob_addresses: BlobAddresses | None = None
     addresses: Addresses = field(default_factory=Addresses)
     origins: Origins = field(default_factory=Origins)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sandyard.domain.callers import operator
 from sandyard.domain.errors import StoreUnavailable
 from sandyard.domain.keys import ApiKey
 from sandyard.services.secrets_dir import create_once
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandyard.ports import Clock, KeyRows
+    from sandyard.services.prefabs.neighbours import Audit
 
 PEPPER_FILE = "pepper"
 REFRESH_SECONDS = 0.5
@@ -42,8 +44,9 @@ def is_platform_key(text: str) -> bool:
 class Keys:
     """The keys of one server. `pepper` is what makes the digests useless without the secrets directory."""
 
-    def __init__(self, rows: KeyRows, clock: Clock, pepper: bytes) -> None:
+    def __init__(self, rows: KeyRows, audit: Audit, clock: Clock, pepper: bytes) -> None:
         self._rows = rows
+        self._audit = audit
         self._clock = clock
         self._pepper = pepper
         self._active: dict[str, ApiKey] = {}
@@ -51,14 +54,14 @@ class Keys:
         self._refreshed = float("-inf")
 
     @classmethod
-    async def open(cls, rows: KeyRows, clock: Clock, secrets_dir: Path) -> Keys:
+    async def open(cls, rows: KeyRows, audit: Audit, clock: Clock, secrets_dir: Path) -> Keys:
         """Read the rows and the pepper, which is made on the first start.
 
         Raises:
             StoreUnavailable: the rows cannot be read.
         """
         pepper = await asyncio.to_thread(create_once, secrets_dir / PEPPER_FILE, lambda: secrets.token_bytes(32))
-        keys = cls(rows, clock, pepper)
+        keys = cls(rows, audit, clock, pepper)
         await keys.refresh()
         return keys
 
@@ -117,6 +120,7 @@ class Keys:
             created_at=self._clock.now(),
         )
         await self._rows.add(key)
+        await self._audit.note(operator(owner), "key.create", key.id, name)
         await self.refresh()
         return key, f"sk-{body}"
 
@@ -127,6 +131,9 @@ class Keys:
     async def revoke(self, key_id: str) -> bool:
         """Revoke a key at once; False if there is none of that id, or it is revoked already."""
         done = await self._rows.revoke(key_id, self._clock.now())
+        if done:
+            owner = next(row.owner for row in await self._rows.list() if row.id == key_id)
+            await self._audit.note(operator(owner), "key.revoke", key_id, "SUCCESS")
         await self.refresh()
         return done
 

@@ -239,14 +239,14 @@ class SqliteStore:
         name = str(path)
         writer = await asyncio.to_thread(_open_writer, name)
         if name == MEMORY:
-            worker = Worker(writer, name)
+            worker = Worker(writer, name, writes=True)
             return cls(worker, worker)
         try:
             reader = await asyncio.to_thread(connect, name)
         except BaseException:
             writer.close()
             raise
-        return cls(Worker(writer, name), Worker(reader, name))
+        return cls(Worker(writer, name, writes=True), Worker(reader, name, writes=False))
 
     async def close(self) -> None:
         """Finish what was asked and close. Idempotent."""

@@ -36,9 +36,11 @@ class Worker:
     with it. What is waiting is collected before the transaction begins: a job always sees what was answered before it came.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, *, writes: bool) -> None:
         self._connection = connection
         self._path = path
+        # What reads before it writes must hold the lock from the start: another process (a command) may write in between.
+        self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sandyard-store", daemon=True)
@@ -89,7 +91,7 @@ class Worker:
 
     def _transact(self, jobs: list[_Job]) -> None:
         try:
-            self._connection.execute("BEGIN")
+            self._connection.execute(self._begin)
             for job in jobs:
                 self._run_one(job)
             self._connection.execute("COMMIT")

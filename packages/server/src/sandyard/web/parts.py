@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from sandyard.config import Settings
     from sandyard.ports import Clock
+    from sandyard.services.audit.refusals import Refusals
     from sandyard.services.build_logs import BuildLogs
     from sandyard.services.copies import Copies
     from sandyard.services.deployments import Deployments
+    from sandyard.services.prefabs.neighbours import Audit
     from sandyard.services.recipes import Recipes
     from sandyard.services.sandbox_secrets import SandboxSecrets
     from sandyard.services.sandboxes import Sandboxes
@@ -49,6 +51,8 @@ class Parts:
     secrets: SandboxSecrets
     owner_of: Callable[[str], Awaitable[str | None]]
     signatures: Signatures
+    audit: Audit
+    refusals: Refusals
     check_entry: Callable[[str], object]
     clock: Clock
     instances: Instances = field(default_factory=Instances)
@@ -59,6 +63,15 @@ def _parts(request: Request) -> Parts:
 
 
 async def _owner(request: Request) -> str:
+    try:
+        return await _shown(request)
+    except ApiError as error:
+        if error.problem is UNAUTHENTICATED and ("authorization" in request.headers or "x-api-key" in request.headers):
+            _parts(request).refusals.count(request.client.host if request.client else "", "API key or signature")
+        raise
+
+
+async def _shown(request: Request) -> str:
     if signing.is_signed(request.headers.get("authorization", "")):
         return await _signer(request)
     key = request.headers.get("x-api-key")

@@ -11,9 +11,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response, status
 
 from sandkit.wire.secrets import ChangeSecret, Deleted, HostSecret, HostSecrets, NewSecret, Secret
+from sandyard.domain.callers import tenant
+from sandyard.domain.secrets import SandboxSecret
 from sandyard.services.sandbox_secrets import SecretWish
 from sandyard.web.errors import ERRORS
-from sandyard.web.parts import Owner, Services
+from sandyard.web.parts import Owner, Parts, Services
 from sandyard.web.render_given import host_secret, secret
 
 router = APIRouter(tags=["secrets"], responses=ERRORS)
@@ -29,7 +31,8 @@ async def create(owner: Owner, services: Services, body: NewSecret, publisher: P
     """Keep a secret; its value is never shown again. E2B's names are in lower case."""
     for_hosts = publisher in _HOSTS
     wish = SecretWish(value=body.value, metadata=body.metadata, hosts=body.hosts, description=body.description)
-    row = await services.secrets.create(owner, body.name if for_hosts else body.name.lower(), wish)
+    name = body.name if for_hosts else body.name.lower()
+    row = await _noted(owner, services, "secrets.set", await services.secrets.create(owner, name, wish))
     return host_secret(row) if for_hosts else secret(row)
 
 
@@ -61,13 +64,13 @@ async def get(reference: str, owner: Owner, services: Services, publisher: Publi
 @router.post("/secrets/{reference}", operation_id="update_secret")
 async def update(reference: str, owner: Owner, services: Services, body: ChangeSecret) -> Secret:
     """Give a secret a new value; sandboxes that have the old one keep it."""
-    return secret(await services.secrets.update(owner, reference, _wish(body)))
+    return secret(await _noted(owner, services, "secrets.set", await services.secrets.update(owner, reference, _wish(body))))
 
 
 @router.put("/secrets/{name}", operation_id="replace_secret")
 async def replace(name: str, owner: Owner, services: Services, body: ChangeSecret) -> HostSecret:
     """As update, for PPIO's clients."""
-    return host_secret(await services.secrets.update(owner, name, _wish(body)))
+    return host_secret(await _noted(owner, services, "secrets.set", await services.secrets.update(owner, name, _wish(body))))
 
 
 @router.delete(
@@ -75,8 +78,13 @@ async def replace(name: str, owner: Owner, services: Services, body: ChangeSecre
 )
 async def delete(reference: str, owner: Owner, services: Services, publisher: Publisher = "") -> Deleted | Response:
     """Forget a secret; sandboxes that have it keep it."""
-    row = await services.secrets.remove(owner, reference)
+    row = await _noted(owner, services, "secrets.forget", await services.secrets.remove(owner, reference))
     return Deleted(deleted=row.name) if publisher in _HOSTS else Response(status_code=status.HTTP_204_NO_CONTENT)
+
+
+async def _noted(owner: str, services: Parts, action: str, row: SandboxSecret) -> SandboxSecret:
+    await services.audit.note(tenant(owner), action, f"sandboxes/{row.name}", "SUCCESS")
+    return row
 
 
 def _wish(body: ChangeSecret) -> SecretWish:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sandyard.catalog import Catalog
     from sandyard.config import IdentitySettings
+    from sandyard.services.audit.refusals import Refusals
     from sandyard.services.callers.children import Children
     from sandyard.services.callers.issuer import Issuer
     from sandyard.services.callers.throttle import Throttle
@@ -52,6 +53,7 @@ class Known:
     catalog: Catalog
     issuer: Issuer | None
     throttle: Throttle
+    refusals: Refusals
 
 
 class Callers:
@@ -79,7 +81,7 @@ class Callers:
             callers = await self._all(presented, str(address))
         except Refusal as refusal:
             if refusal.code == UNAUTHENTICATED:
-                self._count(str(address))
+                self._count(str(address), presented)
             raise
         if not callers:
             return self._listed(presented, address)
@@ -177,8 +179,10 @@ class Callers:
             return Caller(tenant=self._settings.listed_tenant, user=self._settings.listed_user, kind="listed", credential=str(address))
         raise Refusal(UNAUTHENTICATED, "An API key or an internal token is needed")
 
-    def _count(self, address: str) -> None:
+    def _count(self, address: str, presented: Presented) -> None:
         """Note a refused credential; who has had too many of them is told to wait."""
+        keys = (*presented.api_key, *(value for value in presented.authorization if is_platform_key(value.rpartition(" ")[2])))
+        self._known.refusals.count(address, "API key" if keys else "token")
         wait = self._known.throttle.wait(address)
         self._known.throttle.failed(address)
         if wait:

