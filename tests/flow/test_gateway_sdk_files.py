@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway_sdk import GatewayError, ServiceUnavailableError, StoredFileNotFoundError
-from support.fake_platform import Asked, FakePlatform, Line, answers
+from support.fake_platform import Asked, FakePlatform, Line, answers, raw
 from support.gateways import LINK, Kind, face, names_in, refuses, sends
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ async def test_an_input_file_is_put_to_a_signed_address_with_the_type_that_was_s
         assert url == "s3://b/agent-inputs/u/clip.mp4"
         wanted, put = platform.seen
         assert wanted.json == {"filename": "clip.mp4", "content_type": media}
+        assert wanted.headers["x-upload-content-length"] == str(len(CONTENT))
         assert put.body == CONTENT
         assert put.headers.get("content-type") == media
         assert put.headers["content-length"] == str(len(CONTENT))
@@ -93,6 +94,23 @@ async def test_an_input_file_is_put_to_a_signed_address_with_the_type_that_was_s
         assert put.query == {"sig": ["1"], "b": ["/"]}
         assert told[-1] == (len(CONTENT), len(CONTENT))
         assert [sent for sent, _ in told] == sorted({sent for sent, _ in told})
+
+
+@pytest.mark.promise("gateway-sdk.uploads")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_must_go_with_an_input_file_goes_with_it_and_what_a_bucket_refuses_is_told(kind: Kind, tmp_path: Path) -> None:
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(CONTENT)
+    said = "<?xml version='1.0'?><Error><Code>PreconditionFailed</Code><Message>no</Message><StringToSign>sig=1</StringToSign></Error>"
+    async with FakePlatform() as platform, face(kind, platform.url, internal_token="t") as client:
+        link = {"upload_url": f"{platform.url}/b/k?sig=1", "s3_url": "s3://b/k", "expires_in": 60, "headers": {"If-None-Match": "*"}}
+        platform.on("POST /internal/files/generate_upload_url", answers(link))
+        platform.on("PUT /b/k", raw(said.encode(), 412, "application/xml"))
+        with pytest.raises(GatewayError, match="PreconditionFailed: no") as raised:
+            await client.call("upload_input_file", file)
+        assert platform.seen[1].headers["if-none-match"] == "*"
+        assert raised.value.status_code == 412
+        assert "sig=1" not in f"{raised.value!r} {raised.value} {raised.value.details}"
 
 
 @pytest.mark.promise("gateway-sdk.uploads")

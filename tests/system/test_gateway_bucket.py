@@ -157,6 +157,15 @@ async def stored(server: Platform, content: bytes) -> str:
     return given["s3_url"]
 
 
+def kept(server: Platform) -> list[tuple[str, int]]:
+    """Return state and size of each input file's row, oldest first."""
+    rows = sqlite3.connect(server.data_dir / "sandyard.db")
+    try:
+        return rows.execute("SELECT state, size FROM files WHERE kind = 'agent-inputs' ORDER BY rowid").fetchall()
+    finally:
+        rows.close()
+
+
 async def used(server: Platform) -> int:
     return (await server.api.get("/v1/usage")).json()["stored_bytes"]["used"]
 
@@ -305,7 +314,9 @@ async def test_a_server_that_sends_nobody_there_finds_what_came_meanwhile(tmp_pa
 async def test_the_sdk_goes_to_the_bucket_and_no_log_has_a_signature(server: Platform, endpoint: str, tmp_path: Path) -> None:
     (tmp_path / "in.bin").write_bytes(bytes(range(256)) * 40_000)
     async with AsyncGatewayClient(base_url=server.api_url, api_key=server.key) as client:
+        before = kept(server)
         url = await client.upload_input_file(tmp_path / "in.bin", "image/png")
+        assert kept(server) == [*before, ("pending", 10_240_000)]  # nobody has asked for it, and the server has not seen its bytes
         link = await client.get_presigned_url(url)
         assert link.startswith(endpoint)
         await client.download_file(url, tmp_path / "out.bin")

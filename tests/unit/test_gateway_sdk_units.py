@@ -19,6 +19,7 @@ import gateway_sdk
 from gateway_sdk import AsyncGatewayClient, CallStatus, GatewayClient, GatewayError, PrefabCall, PrefabResult, faults, requests
 from gateway_sdk.events import Reading
 from gateway_sdk.places import find_base_url
+from gateway_sdk.transfers import Upload
 from sandkit.http.messages import Reply
 from sandkit.http.proxies import Proxies
 from sandkit.wire.gateway import STATUS, Refusal
@@ -84,7 +85,7 @@ def test_any_success_is_read_or_refused_as_unreadable(body: bytes) -> None:
         requests.run([PrefabCall("p", "1", "f", {})], key=None),
         requests.convert({}),
         requests.list_prefabs(None),
-        requests.upload_url("x", None),
+        requests.upload_url(Upload(Path("x"), 1, "x")),
         requests.presigned("s3://b/k", 60),
         requests.list_files(1, None),
         requests.cleanup("s"),

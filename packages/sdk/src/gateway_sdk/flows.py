@@ -115,9 +115,9 @@ class Core:
 
     def store_input(self, upload: Upload) -> Flow[str]:
         """Store a file behind a signed address and return its s3:// URL."""
-        address, s3_url = yield from self.ask(requests.upload_url(upload.name, upload.content_type))
-        yield from self.ask(requests.put(address, upload))
-        return s3_url
+        offer = yield from self.ask(requests.upload_url(upload))
+        yield from self.ask(requests.put(offer, upload))
+        return offer.s3_url
 
     def fetch(self, s3_url: str) -> Flow[Reply]:
         """Get a file from a signed address: a streamed answer."""

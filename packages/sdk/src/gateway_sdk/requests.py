@@ -106,16 +106,27 @@ def upload_file(upload: Upload) -> Wanted[dict[str, Any]]:
     )
 
 
-def upload_url(name: str, content_type: str | None) -> Wanted[tuple[str, str]]:
-    """Ask for a signed address to put a file to: (address, s3:// URL)."""
-    request = _json_request("POST", f"{_FILES}/generate_upload_url", {"filename": name, "content_type": content_type})
-    return Wanted(request, _read_upload_url, {"filename": name})
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A signed address that takes a file, the headers that must go with it, and the s3:// URL that the file then has."""
+
+    address: str
+    headers: Mapping[str, str]
+    s3_url: str
 
 
-def put(address: str, upload: Upload) -> Wanted[None]:
+def upload_url(upload: Upload) -> Wanted[Offer]:
+    """Ask for a signed address to put a file to. Its size is announced: an address past the gateway, in a bucket, is good for no other."""
+    body = {"filename": upload.name, "content_type": upload.content_type}
+    request = _json_request("POST", f"{_FILES}/generate_upload_url", body, {"x-upload-content-length": str(upload.length)})
+    return Wanted(request, _read_offer, {"filename": upload.name})
+
+
+def put(offer: Offer, upload: Upload) -> Wanted[None]:
     """Send a file to a signed address. Only a type that was named when it was signed may be named now."""
-    headers = {"content-length": str(upload.length)} | ({"content-type": upload.content_type} if upload.content_type else {})
-    base, path = _split(address)
+    typed = {"content-type": upload.content_type} if upload.content_type else {}
+    headers = {**offer.headers, "content-length": str(upload.length), **typed}
+    base, path = _split(offer.address)
     return Wanted(
         Request("PUT", path, headers, base_url=base), lambda _: None, {"filename": upload.name}, upload=upload, signed=True, lasting=True
     )
@@ -273,9 +284,10 @@ def _read_token(reply: Reply) -> tuple[str, float]:
     return token, float(found.get("expires_in", _TOKEN_SECONDS))
 
 
-def _read_upload_url(reply: Reply) -> tuple[str, str]:
+def _read_offer(reply: Reply) -> Offer:
     found = _object(_json(reply))
-    return str(found["upload_url"]), str(found["s3_url"])
+    headers = {str(name).lower(): str(value) for name, value in _object(found.get("headers") or {}).items()}
+    return Offer(str(found["upload_url"]), headers, str(found["s3_url"]))
 
 
 def _info(item: object) -> PrefabInfo:
