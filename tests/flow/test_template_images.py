@@ -1,13 +1,18 @@
 """`fromImage`, from a registry of the test's own."""
 
+# pyright: reportUnknownMemberType=false
+# The client declares its types in part only.
+
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from e2b import AsyncSandbox, AsyncTemplate, BuildException
 
+from support.ecr import Ecr
 from support.platform import Platform
 from support.registry import Registry, by_zstd, host_layer, layer, special
 
@@ -18,6 +23,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.uname().machine != "x86_6
 
 
 PASSWORD = "pw-5f3c9e71b2"
+KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+ACCOUNT = {"type": "service_account", "client_email": "puller@example.iam.gserviceaccount.com", "private_key": "key-9d1fb02c77"}
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +34,25 @@ async def registry() -> AsyncGenerator[Registry]:
 
 
 @pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> AsyncGenerator[Platform]:
+async def google() -> AsyncGenerator[Registry]:
+    async with Registry(login=("_json_key", json.dumps(ACCOUNT))) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+async def amazon() -> AsyncGenerator[tuple[Registry, Ecr]]:
+    async with Registry(login=("AWS", PASSWORD), basic=True) as serving, Ecr(KEY, SECRET, "eu-central-1", PASSWORD) as api:
+        yield serving, api
+
+
+@pytest.fixture(scope="module")
+async def server(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, google: Registry, amazon: tuple[Registry, Ecr]
+) -> AsyncGenerator[Platform]:
     data = tmp_path_factory.mktemp("images") / "data"
-    async with Platform(data, "--registry", registry.host, backend="process") as running:
+    hosts = [registry.host, google.host, amazon[0].host]
+    named = [word for host in hosts for word in ("--registry", host)]
+    async with Platform(data, *named, backend="process", environ=os.environ | {"AWS_ENDPOINT_URL_ECR": amazon[1].url}) as running:
         yield running
 
 
@@ -57,6 +80,60 @@ async def test_a_template_is_built_from_an_image(server: Platform, registry: Reg
     assert not any(line.startswith("Pulling ") for line in told), "the image is here already"
     assert not [line for line in server.log.read_text().splitlines() if PASSWORD in line]
     assert PASSWORD.encode() not in (server.data_dir / "sandyard.db").read_bytes() + (server.data_dir / "sandyard.db-wal").read_bytes()
+
+
+@pytest.mark.promise("template.image_logins")
+async def test_google_s_and_amazon_s_logins_pull(server: Platform, google: Registry, amazon: tuple[Registry, Ecr]) -> None:
+    theirs, api = amazon
+    for registry in (google, theirs):
+        registry.push("team/tool", [host_layer()])
+    templates = [
+        AsyncTemplate().from_gcp_registry(f"{google.host}/team/tool", service_account_json=ACCOUNT),
+        AsyncTemplate().from_aws_registry(f"{theirs.host}/team/tool", KEY, SECRET, "eu-central-1"),
+    ]
+    for number, template in enumerate(templates):
+        await AsyncTemplate.build(template.run_cmd("true"), f"of-cloud-{number}", **options(server))
+    assert api.granted == 1
+    kept = server.log.read_bytes() + b"".join(path.read_bytes() for path in server.data_dir.glob("sandyard.db*"))
+    assert not [secret for secret in (PASSWORD, SECRET, ACCOUNT["private_key"]) if secret.encode() in kept]
+
+
+@pytest.mark.promise("template.image_logins")
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ((KEY, SECRET[::-1], "eu-central-1"), r"ECR in eu-central-1 refuses the access key \(HTTP 400, InvalidSignatureException\)"),
+        (("AKIAUNKNOWN", SECRET, "eu-central-1"), "UnrecognizedClientException"),
+        ((KEY, SECRET, "us-east-1"), "check the key and the region"),
+    ],
+    ids=["secret", "key", "region"],
+)
+async def test_a_refused_access_key_says_so(
+    server: Platform, amazon: tuple[Registry, Ecr], keys: tuple[str, str, str], reason: str
+) -> None:
+    template = AsyncTemplate().from_aws_registry(f"{amazon[0].host}/team/tool", *keys)
+    with pytest.raises(BuildException, match=reason) as caught:
+        await AsyncTemplate.build(template, "unpullable", **options(server))
+    assert keys[1] not in str(caught.value)
+
+
+@pytest.mark.promise("template.image_logins")
+@pytest.mark.parametrize(
+    "login",
+    [
+        {"type": "gcp"},
+        {"type": "gcp", "serviceAccountJson": "hidden"},
+        {"type": "gcp", "serviceAccountJson": '{"hidden": 1}'},
+        {"type": "gcp", "serviceAccountJson": ["hidden"]},
+        {"type": "aws", "awsAccessKeyId": "hidden"},
+        {"type": "aws", "awsAccessKeyId": "hidden", "awsSecretAccessKey": "hidden", "awsRegion": "hidden.example.com/"},
+        {"type": "azure", "password": "hidden"},
+    ],
+)
+async def test_a_login_with_something_missing_is_refused_and_not_repeated(server: Platform, login: dict[str, Any]) -> None:
+    body = {"fromImage": "example.com/tool", "fromImageRegistry": login}
+    reply = await server.api.post("/v2/templates/any/builds/any", json=body)
+    assert (reply.status_code, "fromImageRegistry" in reply.text, "hidden" in reply.text) == (400, True, False), reply.text
 
 
 @pytest.mark.promise("template.image", "template.image_hostile")

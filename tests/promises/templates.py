@@ -22,6 +22,7 @@ PROMISES = [
     ("template.v1_refused", "issue 4 §1", "The older flow with Docker is answered with 501 and the reason."),
     ("template.killed_server", "issue 4 §5", "A build that was under way when the server was killed is begun again by the next one."),
     ("template.image", "issue 4 §5", "`fromImage` pulls from a registry: the right platform, layers with whiteouts, digests checked, with a login where it is asked for."),
+    ("template.image_logins", "issue 4 §5", "`fromImage` logs in as each of the clients' registry types says: user and password, Google's service account, Amazon's access key; no secret is stored or repeated."),
     ("template.image_hostile", "issue 4 §7", "No layer of an image writes outside its root, and a registry at a private address is refused unless the operator named it."),
     ("template.root_installs", "issue 4 §5", "`RUN apt-get install` works where root is mapped, and touches nothing of the host."),
     ("template.hostile_guest", "issue 4 §7", "Whatever a sandbox's guest answers to the platform is bounded, and an error at most."),

@@ -33,13 +33,17 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 class Registry:
-    """Serves what `push` was given, on a loopback port. `login` is (user, password) or None; `asked` are the paths that were asked for."""
+    """Serves what `push` was given, on a loopback port. `login` is (user, password) or None; `asked` are the paths that were asked for.
 
-    def __init__(self, *, login: tuple[str, str] | None = None) -> None:
+    With `basic` it takes the login itself, as Amazon's does, and not a token that the login is exchanged for.
+    """
+
+    def __init__(self, *, login: tuple[str, str] | None = None, basic: bool = False) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.asked: list[str] = []
         self._login = login
+        self._basic = basic
         app = web.Application()
         app.router.add_get("/token", self._token)
         app.router.add_get("/v2/{path:.*}", self._serve)
@@ -91,8 +95,9 @@ class Registry:
     async def _serve(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         self.asked.append(path)
-        if self._login is not None and request.headers.get("Authorization") != "Bearer pulling":
-            challenge = f'Bearer realm="http://{self.host}/token",service="test"'
+        given = request.headers.get("Authorization")
+        if self._login is not None and given != (basic(*self._login) if self._basic else "Bearer pulling"):
+            challenge = f'{"Basic" if self._basic else "Bearer"} realm="http://{self.host}/token",service="test"'
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         if path in self.manifests:
             kind, body = self.manifests[path]
@@ -102,13 +107,17 @@ class Registry:
 
     async def _token(self, request: web.Request) -> web.Response:
         assert self._login is not None
-        wanted = base64.b64encode(":".join(self._login).encode()).decode()
-        if request.headers.get("Authorization") != f"Basic {wanted}":
+        if request.headers.get("Authorization") != basic(*self._login):
             return web.Response(status=401)
         return web.json_response({"token": "pulling"})
 
 
 Member = tuple[tarfile.TarInfo, bytes] | tuple[str, bytes]
+
+
+def basic(user: str, password: str) -> str:
+    """Return the header's value by which a login is shown."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def layer(*members: Member) -> bytes:

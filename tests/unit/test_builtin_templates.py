@@ -15,6 +15,7 @@ from sandyard.services.deployments import PENDING
 from sandyard.services.shipped import BUILTINS, Builtin
 from sandyard.services.wakes import Wakes
 from sandyard.store.sqlite import SqliteStore
+from sandyard.web.errors import reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -111,6 +112,19 @@ async def test_a_long_build_is_not_waited_for_longer_than_a_client_would(rig: Ri
     refused = await _refused(rig)
     assert (refused.problem.slug, refused.details["retry_after"]) == ("unavailable", 5)
     assert len(await rig.pending()) == 1
+    told = reply(refused, None)
+    assert (told.status_code, told.headers["Retry-After"], told.headers["Should-Retry"]) == (503, "5", "false"), "its time-out is used up"
+
+
+async def test_what_is_ordered_ahead_is_waited_for_by_nobody_and_built_once(rig: Rig) -> None:
+    await rig.builtins.order("made")
+    await rig.builtins.order("made")
+    await rig.builtins.order("plain")
+    (build,) = await rig.pending()
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(rig.ask(rig.builtins))
+        await rig.end(build, state=BuildState.DEPLOYED)
+    assert asking.result().id == build.id
 
 
 async def test_what_has_no_steps_is_there_at_once(rig: Rig) -> None:

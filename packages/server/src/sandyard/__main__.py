@@ -81,6 +81,7 @@ def serve(
     egress_allow: Annotated[list[str] | None, typer.Option(help="host, host:port, *.domain, address or network; repeatable.")] = None,
     egress_deny: Annotated[list[str] | None, typer.Option(help="As --egress-allow, and stronger.")] = None,
     registry: Annotated[list[str] | None, typer.Option(help="host:port of an image registry to trust: plain http, any address.")] = None,
+    prepare: serving.Prepare = None,
     memory: Annotated[str, typer.Option(help="The most that a sandbox may use, such as 512Mi or 2Gi.")] = "1Gi",
     cpus: Annotated[float, typer.Option(min=0.05, help="The most cores that a sandbox may use.")] = 1.0,
     disk: Annotated[str, typer.Option(help="The most that a sandbox may write.")] = "512Mi",
@@ -110,7 +111,6 @@ def serve(
     from sandyard.config import GatewaySettings, Settings
 
     gw = GatewaySettings(call_timeout=call_timeout, stream_idle=stream_idle, idle=prefab_idle, parallel=parallel_calls, heartbeat=heartbeat)
-    index = reading.index()
     options = serving.GatewayOptions(
         allow=allow_address,
         proxies=trusted_proxy,
@@ -139,14 +139,12 @@ def serve(
         max_sandboxes=max_sandboxes,
         build_timeout=build_timeout,
         drain_timeout=drain_timeout,
-        index_url=index.url,
         registries=tuple(registry or ()),
-        index_hosts=index.hosts,
-        ca_bundle=reading.ca_bundle(os.environ),
+        prepare=reading.built_in(prepare),
         blobs=blobs,
         gateway=options.apply(gw),
     )
-    _serve(settings)
+    _serve(reading.with_environment(settings))
 
 
 @app.command()

@@ -120,6 +120,10 @@ class Settings:
     """Where builds may go: the index, and where it keeps its files (entries as in `EgressPolicy.allow`)."""
     registries: tuple[str, ...] = ()
     """Image registries (`host:port`) that are spoken to in plain http, and may have a private address."""
+    ecr_endpoint: str | None = None
+    """Where the API of Amazon's registries is; None is `https://api.ecr.<region>.amazonaws.com`."""
+    prepare: tuple[str, ...] = ()
+    """Built-in templates that are built when the server starts, in place of when they are first used."""
     ca_bundle: Path | None = None
     """The host's certificate bundle below /etc/ssl, which sandboxes see too."""
     blobs: str | None = None

@@ -133,11 +133,15 @@ class BuildStep(Message):
 
 
 class RegistryLogin(Message):
-    """How to log in to the registry that `fromImage` names."""
+    """How to log in to the registry that `fromImage` names: a user and a password, Amazon's access key, or Google's service account."""
 
     type: Literal["registry", "aws", "gcp"]
-    username: str | None = None
-    password: str | None = None
+    username: str | None = Field(None, max_length=1000)
+    password: str | None = Field(None, max_length=20_000, repr=False)
+    aws_access_key_id: str | None = Field(None, max_length=200)
+    aws_secret_access_key: str | None = Field(None, max_length=200, repr=False)
+    aws_region: str | None = Field(None, max_length=50)
+    service_account_json: str | None = Field(None, max_length=20_000, repr=False)
 
 
 class StartBuild(Message):

@@ -42,6 +42,7 @@ async def serve(settings: Settings, announce: Callable[[ServerInfo], None]) -> N
             platform = await compose(settings, stack)
             await platform.reconciler.adopt()
             await platform.templates.sweep()
+            await platform.templates.prepare()
             await platform.sandboxes.company.states.sweep()
             await platform.sandboxes.company.volumes.sweep()
             await platform.gateway.recover()

@@ -33,12 +33,18 @@ class TemplateParts:
     """The services around templates, and the loop that builds them."""
 
     context: Context
+    builtins: Builtins
     templates: Templates
     deployments: Deployments
     recipes: Recipes
     build_logs: BuildLogs
     builder: Builder
     images: Images
+
+    async def prepare(self) -> None:
+        """Have those of the built-in templates built that the operator wants before anybody asks for them; does not wait for it."""
+        for name in self.context.settings.prepare:
+            await self.builtins.order(name)
 
     async def sweep(self) -> None:
         """Remove what a killed server left behind; call it before anyone may upload."""
@@ -57,6 +63,7 @@ def template_parts(context: Context, exits: Exits, wakes: Wakes) -> TemplatePart
     steps = StepBuilder(context, exits, builtins=builtins, logins=logins, images=images, uv=installer)
     return TemplateParts(
         context=context,
+        builtins=builtins,
         templates=templates,
         deployments=Deployments(context, wakes),
         recipes=Recipes(context, templates, logins, wakes, secret),

@@ -5,16 +5,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sandyard.config import Settings
     from sandyard.domain.specs import EgressPolicy, Limits
-    from sandyard.services.package_index import PackageIndex
+
+ECR_ENDPOINT = "AWS_ENDPOINT_URL_ECR"
+"""AWS's own variable: where the API of its registries is, if it is not the region's own."""
 
 
 def policy(allow: list[str] | None, deny: list[str] | None, *, public: bool) -> EgressPolicy:
@@ -73,11 +78,38 @@ def file(text: str | None) -> Path | None:
     return path
 
 
-def index() -> PackageIndex:
-    """Return the package index of builds, as uv and pip are configured in our environment."""
+def http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise typer.BadParameter(f"{text!r} is no http(s) URL")
+    return text
+
+
+def built_in(names: list[str] | None) -> tuple[str, ...]:
+    """Read names of built-in templates."""
+    if not names:
+        return ()
+    from sandyard.services.shipped import BUILTINS
+
+    for name in names:
+        if name not in BUILTINS:
+            raise typer.BadParameter(f"{name!r} is no built-in template; there are {', '.join(BUILTINS)}")
+    return tuple(names)
+
+
+def with_environment(settings: Settings) -> Settings:
+    """Return the settings with what our environment says: of the package index of builds, of certificates, of Amazon's registries."""
     from sandyard.services import package_index
 
-    return package_index.configured(os.environ)
+    index = package_index.configured(os.environ)
+    endpoint = os.environ.get(ECR_ENDPOINT)
+    return replace(
+        settings,
+        index_url=index.url,
+        index_hosts=index.hosts,
+        ca_bundle=ca_bundle(os.environ),
+        ecr_endpoint=http_url(endpoint) if endpoint else None,
+    )
 
 
 def ca_bundle(environ: Mapping[str, str]) -> Path | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
+
+from sandyard.commands import reading
 
 if TYPE_CHECKING:
     from sandyard.config import GatewaySettings
@@ -25,6 +26,9 @@ Storage = Annotated[str, typer.Option(help="The most that one tenant's files may
 LargestFile = Annotated[str, typer.Option(help="The most that one file may hold.")]
 PublicUrl = Annotated[str | None, typer.Option(help="Where clients reach the API: what signed URLs begin with.")]
 SecretsCommand = Annotated[str | None, typer.Option(help="Prints the master keys of secrets, in place of the file in the data directory.")]
+Prepare = Annotated[
+    list[str] | None, typer.Option(help="Build this built-in template at the start and not on first use: code-interpreter-v1; repeatable.")
+]
 BlobsUrl = Annotated[
     str | None,
     typer.Option(
@@ -60,7 +64,7 @@ class GatewayOptions:
         issuer = None
         if self.issuer is not None:
             jwks = self.jwks or self.issuer.rstrip("/") + "/.well-known/jwks.json"
-            issuer = IssuerSettings(issuer=self.issuer, audience=self.audience, jwks_url=_url(jwks), cache=self.cache)
+            issuer = IssuerSettings(issuer=self.issuer, audience=self.audience, jwks_url=reading.http_url(jwks), cache=self.cache)
         identity = replace(
             settings.identity,
             allow=_networks(self.allow),
@@ -68,7 +72,7 @@ class GatewayOptions:
             failures=self.failures,
             issuer=issuer,
         )
-        public = None if self.public_url is None else _url(self.public_url).rstrip("/")
+        public = None if self.public_url is None else reading.http_url(self.public_url).rstrip("/")
         files = replace(settings.files, stored=self.stored, largest=self.largest, public_url=public)
         return replace(settings, identity=identity, files=files, secrets_command=tuple(shlex.split(self.secrets_command or "")))
 
@@ -82,10 +86,3 @@ def _networks(texts: list[str] | None) -> tuple[str, ...]:
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     return tuple(texts or ())
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise typer.BadParameter(f"{text!r} is no http(s) URL")
-    return text

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sandyard.services.shipped import Builtin
     from sandyard.services.wakes import Wakes
 
-WAIT_SECONDS = 45.0
-"""How long a caller waits for a first build: less than the 60 s after which E2B's clients give a request up."""
+WAIT_SECONDS = 50.0
+"""How long a caller waits for a first build: less than the 60 s after which E2B's clients give a request up, all its attempts together."""
 _UNDER_WAY = (BuildState.PENDING, BuildState.BUILDING)
 
 
@@ -62,6 +62,13 @@ class Builtins:
         new = Template(id=new_id("template"), owner=BUILTIN_OWNER, name=name, created_at=now, updated_at=now, public=True)
         return await self._store.templates.add_template(new)
 
+    async def order(self, name: str) -> None:
+        """Have a template built where it is not; does not wait for it."""
+        template = await self.template(name)
+        if template is not None:
+            async with self._locks.of(name):
+                await self._current(template)
+
     async def ready(self, template: Template) -> Build:
         """Return the deployed build of a built-in template; the first caller has it built, all wait for that one build.
 
@@ -79,8 +86,8 @@ class Builtins:
             raise ApiError(
                 AGENT_FAILED, f"The template {template.name!r}, built on first use, failed; the next use tries again: {build.reason}"
             )
-        message = f"The template {template.name!r} is being built, as it is on first use; try again in a moment"
-        raise ApiError(UNAVAILABLE, message, details={"retry_after": 5})
+        message = f"The template {template.name!r} is being built, as it is on first use, and is not ready yet; try again in a moment"
+        raise ApiError(UNAVAILABLE, message, details={"retry_after": 5, "should_retry": False})
 
     def _all_versions(self) -> Mapping[str, str]:
         for name in self._shipped:

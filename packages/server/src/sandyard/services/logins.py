@@ -6,22 +6,22 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from sandyard.domain.logins import Login
 
 _MOST = 10_000
 
 
 class Logins:
-    """User name and password by build. What a restart of the server forgets fails its build with a sentence that says so."""
+    """Logins by build. What a restart of the server forgets fails its build with a sentence that says so."""
 
     def __init__(self) -> None:
-        self._logins: OrderedDict[str, Mapping[str, str]] = OrderedDict()
+        self._logins: OrderedDict[str, Login] = OrderedDict()
 
-    def put(self, build_id: str, login: Mapping[str, str]) -> None:
+    def put(self, build_id: str, login: Login) -> None:
         self._logins[build_id] = login
         while len(self._logins) > _MOST:
             self._logins.popitem(last=False)
 
-    def take(self, build_id: str) -> Mapping[str, str] | None:
+    def take(self, build_id: str) -> Login | None:
         """Return and forget."""
         return self._logins.pop(build_id, None)

@@ -25,9 +25,10 @@ from sandyard.services.spooling import chunks, full_disk_is_507, spool
 from sandyard.services.templates import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from sandyard.domain.logins import Login
     from sandyard.services.context import Context
     from sandyard.services.logins import Logins
     from sandyard.services.templates import Templates
@@ -120,9 +121,7 @@ class Recipes:
         finally:
             archive.unlink(missing_ok=True)
 
-    async def order(
-        self, owner: str, reference: str, build_id: str, recipe: Recipe, *, template: str, login: Mapping[str, str] | None
-    ) -> Build:
+    async def order(self, owner: str, reference: str, build_id: str, recipe: Recipe, *, template: str, login: Login | None) -> Build:
         """Let an announced build begin. `template` is the reference of the template to build from, or nothing.
 
         Raises:
@@ -134,9 +133,9 @@ class Recipes:
             build = await self._templates.build(owner, reference, build_id)
             if not build.drafted or build.state is not BuildState.PENDING:
                 raise ApiError(CONFLICT, f"The build {build_id} was begun already; announce another one")
-            if login:
+            if login is not None:
                 self._logins.put(build_id, login)
-            checked = replace(checked, login=bool(login))
+            checked = replace(checked, login=login is not None)
             ordered = await self._store.builds.change(build_id, [BuildState.PENDING], recipe=checked)
         self._wakes.wake(PENDING)
         return ordered or build

@@ -49,9 +49,13 @@ def install(app: FastAPI) -> None:
 
 
 def reply(error: ApiError, request_id: str | None, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Render an error; `Should-Retry` tells E2B's clients whether trying again may help."""
+    """Render an error; `Should-Retry` tells E2B's clients whether trying again may help.
+
+    They do so within the time-out of the first attempt: who has used that up already says `should_retry: False` in its details.
+    """
     error.request_id = error.request_id or request_id
-    extra = {"Should-Retry": "true" if error.problem in _RETRY else "false"} | dict(headers or {})
+    retry = error.problem in _RETRY and error.details.get("should_retry", True)
+    extra = {"Should-Retry": "true" if retry else "false"} | dict(headers or {})
     if "retry_after" in error.details:
         extra["Retry-After"] = str(error.details["retry_after"])
     return JSONResponse(error.body(), error.problem.status, headers=extra)

@@ -29,6 +29,7 @@ from sandyard.domain.templates import Recipe, Step
 from sandyard.services import references
 from sandyard.web import render_templates as render
 from sandyard.web.errors import ERRORS
+from sandyard.web.logins import read_login
 from sandyard.web.parts import Owner, Services
 from sandyard.web.slashes import Named
 
@@ -72,16 +73,13 @@ async def upload_files(
 @router.post("/v2/templates/{template}/builds/{build_id}", status_code=status.HTTP_202_ACCEPTED, operation_id="start_build")
 async def start_build(template: Named, build_id: str, owner: Owner, services: Services, body: StartBuild) -> None:
     """Let an announced build begin."""
-    login = body.from_image_registry
-    if login is not None and login.type != "registry":
-        raise ApiError(NOT_IMPLEMENTED, f"A login of type {login.type!r} is not served; give user name and password of the registry")
     await services.recipes.order(
         owner,
         template,
         build_id,
         _recipe(body),
         template=body.from_template or "",
-        login=None if login is None else {"username": login.username or "", "password": login.password or ""},
+        login=None if body.from_image_registry is None else read_login(body.from_image_registry),
     )
 
 

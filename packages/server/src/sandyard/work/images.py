@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandyard.config import Settings
+    from sandyard.domain.logins import Login
     from sandyard.work.watching import BuildLog
 
 _PACKED_BYTES = 4096 * MEBIBYTE
@@ -48,13 +49,13 @@ class Images:
         self._directory = settings.data_dir / "images"
         self._locks = Locks()
 
-    async def get(self, name: str, login: Mapping[str, str] | None, log: BuildLog) -> Image:
+    async def get(self, name: str, login: Login | None, log: BuildLog) -> Image:
         """Return an image, pulled if it is not here. Its registry is always asked which one its name means now.
 
         Raises:
             BuildFailed: it cannot be pulled; the message says why.
         """
-        async with Registry.of(read_name(name), login, self._settings.registries) as registry:
+        async with Registry.of(read_name(name), login, self._settings) as registry:
             manifest = await registry.manifest()
             async with self._locks.of(manifest.digest):
                 home = image_root(self._settings, manifest.digest).parent

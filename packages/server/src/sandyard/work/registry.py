@@ -23,6 +23,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
 
+from sandyard.domain.logins import AwsKeys, Password
+from sandyard.work import ecr, replies
 from sandyard.work.failures import BuildFailed
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiohttp.abc import ResolveResult
+
+    from sandyard.config import Settings
+    from sandyard.domain.logins import Login
 
 DOCKER_HUB = "registry-1.docker.io"
 _NAME = re.compile(r"(?P<path>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)")
@@ -40,8 +45,6 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
-_DOCUMENT_BYTES = 4 * 1024 * 1024
-_CHUNK = 256 * 1024
 _REDIRECTS = 5
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=15, sock_read=60)
 
@@ -85,23 +88,24 @@ class Manifest:
 
 
 class Registry:
-    """One registry for one image; `trusted` are the `host:port` that the operator named: plain http, any address."""
+    """One registry for one image. What the operator named (`Settings.registries`, `ecr_endpoint`) may have any address, and no https."""
 
-    def __init__(self, session: aiohttp.ClientSession, name: ImageName, login: Mapping[str, str] | None, trusted: Collection[str]) -> None:
+    def __init__(self, session: aiohttp.ClientSession, name: ImageName, login: Login | None, settings: Settings) -> None:
         self._session = session
         self._name = name
         self._login = login
-        self._trusted = trusted
+        self._ecr = settings.ecr_endpoint
+        self._trusted = _trusted(settings)
         self._authorization: str | None = None
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, name: ImageName, login: Mapping[str, str] | None, trusted: Collection[str]) -> AsyncGenerator[Registry]:
+    async def of(cls, name: ImageName, login: Login | None, settings: Settings) -> AsyncGenerator[Registry]:
         """Open one for as long as it is used."""
-        hosts = {urlsplit(f"//{entry}").hostname or "" for entry in trusted}
+        hosts = {urlsplit(f"//{entry}").hostname or "" for entry in _trusted(settings)}
         connector = aiohttp.TCPConnector(resolver=_PublicOnly(hosts))
         async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, auto_decompress=False) as session:
-            yield cls(session, name, login, trusted)
+            yield cls(session, name, login, settings)
 
     async def manifest(self) -> Manifest:
         """Return the manifest for this machine's platform.
@@ -125,7 +129,7 @@ class Registry:
             BuildFailed: as `manifest`.
         """
         async with self._get(f"blobs/{digest}") as reply:
-            data = await _limited(reply)
+            data = await replies.document(reply)
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
             raise BuildFailed(f"The registry sent other bytes than {digest}")
         return _object(data)
@@ -139,7 +143,7 @@ class Registry:
         seen, size = hashlib.sha256(), 0
         async with self._get(f"blobs/{digest}") as reply:
             with path.open("wb") as file:
-                async for chunk in reply.content.iter_chunked(_CHUNK):
+                async for chunk in reply.content.iter_chunked(replies.CHUNK):
                     seen.update(chunk)
                     size += len(chunk)
                     if size > limit:
@@ -152,7 +156,7 @@ class Registry:
     async def _manifest(self, reference: str) -> tuple[dict[str, Any], str]:
         accept = {"Accept": ", ".join((*_INDEXES, *_MANIFESTS))}
         async with self._get(f"manifests/{reference}", accept) as reply:
-            data = await _limited(reply)
+            data = await replies.document(reply)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if reference.startswith("sha256:") and reference != digest:
             raise BuildFailed(f"The registry sent another manifest than {reference}")
@@ -210,7 +214,7 @@ class Registry:
     async def _authorize(self, challenge: str) -> str:
         """Answer a registry's challenge: a token, with the login if there is one, or the login itself."""
         scheme, _, rest = challenge.partition(" ")
-        basic = None if self._login is None else _basic(self._login)
+        basic = await self._basic()
         if scheme.lower() == "basic" and basic is not None:
             return basic
         fields = dict(_CHALLENGE.findall(rest))
@@ -224,8 +228,20 @@ class Registry:
         async with reply:
             if reply.status != 200:
                 raise BuildFailed(_refusal(reply.status, self._name))
-            document = _object(await _limited(reply))
+            document = _object(await replies.document(reply))
         return f"Bearer {document.get('token') or document.get('access_token') or ''}"
+
+    async def _basic(self) -> str | None:
+        match self._login:
+            case None:
+                return None
+            case AwsKeys() as keys:
+                endpoint = self._ecr or ecr.address(keys.region)
+                self._check(endpoint)
+                login = await ecr.password(self._session, keys, endpoint)
+            case Password() as login:
+                pass
+        return "Basic " + base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
 
 
 class _PublicOnly(AbstractResolver):
@@ -269,15 +285,6 @@ def _digest(value: object) -> str:
     return value
 
 
-async def _limited(reply: aiohttp.ClientResponse) -> bytes:
-    data = bytearray()
-    async for chunk in reply.content.iter_chunked(_CHUNK):
-        data += chunk
-        if len(data) > _DOCUMENT_BYTES:
-            raise BuildFailed("The registry's answer is larger than any manifest")
-    return bytes(data)
-
-
 def _object(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
@@ -288,8 +295,9 @@ def _object(data: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _basic(login: Mapping[str, str]) -> str:
-    return "Basic " + base64.b64encode(f"{login['username']}:{login['password']}".encode()).decode()
+def _trusted(settings: Settings) -> tuple[str, ...]:
+    """Return the `host:port` that the operator named."""
+    return (*settings.registries, *([urlsplit(settings.ecr_endpoint).netloc] if settings.ecr_endpoint else []))
 
 
 def _refusal(status: int, name: ImageName) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from sandyard.domain.logins import Login
     from sandyard.domain.specs import Exited, Started
     from sandyard.domain.templates import Build, Recipe, Step
     from sandyard.services.builtins import Builtins
@@ -138,7 +139,7 @@ class StepBuilder:
         system = replace(origin.system, cpu_count=wishes.cpu_count, memory_mb=wishes.memory_mb, start_cmd="", ready_cmd="")
         return replace(origin, system=system)
 
-    async def _from_image(self, name: str, login: Mapping[str, str] | None, log: BuildLog) -> _Origin:
+    async def _from_image(self, name: str, login: Login | None, log: BuildLog) -> _Origin:
         try:
             image = await self._images.get(name, login, log)
         except BuildFailed as failure:
