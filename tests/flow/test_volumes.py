@@ -39,8 +39,8 @@ class Inside:
             return await client.request(method, f"{self._base}/{what}", params=params, headers=self.headers, **options)
 
 
-async def a_volume(platform: Platform) -> Inside:
-    reply = await platform.api.post("/volumes", json={"name": f"data-{secrets.token_hex(4)}"})
+async def a_volume(platform: Platform, **quotas: float) -> Inside:
+    reply = await platform.api.post("/volumes", json={"name": f"data-{secrets.token_hex(4)}", **quotas})
     assert reply.status_code == 201, reply.text
     return Inside(platform, reply.json())
 
@@ -70,7 +70,7 @@ async def test_volumes_are_their_owners(platform: Platform) -> None:
         assert (await platform.api.post("/volumes", json={"name": name})).status_code == 400
     for quota in ({"quotaSizeGiB": 1}, {"quotaInodes": 10}):
         refused = await platform.api.patch(at, json=quota)
-        assert (refused.status_code, "nothing there counts" in refused.text) == (501, True)
+        assert (refused.status_code, "reserved when it is made" in refused.text) == (501, True)
     assert [(await platform.api.delete(at)).status_code for _ in range(2)] == [204, 404]
     assert not volume.home.exists()
 
@@ -189,8 +189,6 @@ async def test_sandboxes_share_a_volume_that_outlives_them(process_platform: Pla
             assert got.text == {"hosts": "host\n", "0": "box\n"}[path]
     detail = (await process_platform.api.get(f"/sandboxes/{boxes[0]['sandboxID']}")).json()
     assert detail["volumeMounts"] == [{"name": volume.name, "path": "/mnt/data"}]
-    refused = await process_platform.api.post(f"/sandboxes/{boxes[0]['sandboxID']}/volume-mounts", json=mount["volumeMounts"][0])
-    assert (refused.status_code, "before" in refused.text) == (501, True)
     busy = await process_platform.api.delete(f"/volumes/{volume.id}")
     assert (busy.status_code, set(busy.json()["details"]["sandboxes"])) == (409, {box["sandboxID"] for box in boxes})
     await process_platform.api.delete(f"/sandboxes/{boxes[0]['sandboxID']}")
@@ -200,6 +198,74 @@ async def test_sandboxes_share_a_volume_that_outlives_them(process_platform: Pla
         ["/0", "/1", "/hosts"], 1000
     )
     assert (await process_platform.api.delete(f"/volumes/{volume.id}")).status_code == 204
+
+
+@pytest.mark.promise("volumes.quotas")
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system of the volume's own")
+async def test_a_volume_with_a_quota_holds_that_much_and_no_more(platform: Platform) -> None:
+    volume = await a_volume(platform, quotaSizeGiB=1 / 64, quotaInodes=64)
+    at = f"/volumes/{volume.id}"
+    shown = (await platform.api.get(at)).json()
+    assert (shown["quotaSizeGiB"], shown["quotaInodes"]) == (1 / 64, 64)
+    assert (await platform.api.patch(at, json={"quotaInodes": 64})).status_code == 200
+    assert (await volume.ask("PUT", "file", "/d/fits", content=bytes(16 * MEBIBYTE), params={"force": "true"})).status_code == 201
+    full = await volume.ask("PUT", "file", "/d/more", content=bytes(64 * MEBIBYTE))
+    assert (full.status_code, full.json()["error_code"]) == (507, "storage_full")
+    assert [each["path"] for each in (await volume.ask("GET", "dir", "/d")).json()] == ["/d/fits"]
+    assert (await volume.ask("DELETE", "path", "/d")).status_code == 204
+    assert (await volume.ask("PUT", "file", "/again", content=bytes(16 * MEBIBYTE))).status_code == 201
+    assert (await volume.ask("POST", "dir", "/d" * 60, params={"force": "true"})).status_code == 201
+    assert (await volume.ask("POST", "dir", "/e" * 300, params={"force": "true"})).status_code == 507
+    assert (await volume.ask("GET", "file", "/../again")).status_code == 400
+    assert (await platform.api.delete(at)).status_code == 204
+    assert not volume.home.exists()
+
+
+@pytest.mark.promise("volumes.quotas")
+async def test_quotas_that_cannot_be_had_are_refused(platform: Platform) -> None:
+    for quota in ({"quotaInodes": 10}, {"quotaSizeGiB": 0}, {"quotaSizeGiB": 0.001}, {"quotaSizeGiB": 1, "quotaInodes": 10**9}):
+        assert (await platform.api.post("/volumes", json={"name": "quota", **quota})).status_code == 400, quota
+    too_much = await platform.api.post("/volumes", json={"name": "quota", "quotaSizeGiB": 16 * 1024})
+    assert (too_much.status_code, too_much.json()["error_code"]) == (507, "storage_full")
+    assert not list((platform.data_dir / "volumes" / ".drafts").iterdir())
+
+
+async def read(platform: Platform, box: dict[str, Any], path: str) -> httpx.Response:
+    return await platform.call(box, "/files", port=49983, params={"path": path})
+
+
+@pytest.mark.promise("volumes.attached", "volumes.used")
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter the namespace of a sandbox that lives")
+async def test_a_running_sandbox_is_given_a_volume_and_loses_it(process_platform: Platform) -> None:
+    api = process_platform.api
+    volume = await a_volume(process_platform, quotaSizeGiB=1 / 64)
+    await volume.ask("PUT", "file", "/hosts", content=b"host")
+    box = await process_platform.create("base")
+    at, path = f"/sandboxes/{box['sandboxID']}/volume-mounts", "/mnt/new/data"
+    stranger = await another_owner(process_platform)
+    assert (await api.post(at, json={"name": volume.name, "path": path}, headers=stranger)).status_code == 404
+    assert (await api.post(at, json={"name": "none", "path": path})).status_code == 404
+    for wrong in ("/etc", "/proc/1", "relative", "/a/../b"):
+        assert (await api.post(at, json={"name": volume.name, "path": wrong})).status_code == 400
+    given = await api.post(at, json={"name": volume.id, "path": path})
+    assert (given.status_code, given.json()) == (201, {"name": volume.name, "path": path})
+    assert (await api.post(at, json={"name": volume.name, "path": path})).status_code == 400
+    assert (await read(process_platform, box, f"{path}/hosts")).text == "host"
+    assert (await api.get(f"/sandboxes/{box['sandboxID']}")).json()["volumeMounts"] == [given.json()]
+    assert (await api.delete(f"/volumes/{volume.id}")).status_code == 409
+    for _ in range(2):  # it travels with the sandbox's files: stopped and started anew, it is there again
+        assert (await api.post(f"/sandboxes/{box['sandboxID']}/pause", json={"memory": False})).status_code == 204
+        assert (await api.post(f"/v2/sandboxes/{box['sandboxID']}/connect", json={"timeout": 60})).status_code == 201
+        assert (await read(process_platform, box, f"{path}/hosts")).text == "host"
+    assert (await api.delete(at, params={"path": path, "force": "true"}, headers=stranger)).status_code == 404
+    taken = await api.delete(at, params={"path": path, "force": "true"})
+    assert (taken.status_code, taken.json()) == (200, given.json())
+    assert (await read(process_platform, box, f"{path}/hosts")).status_code == 404
+    assert (await api.delete(at, params={"path": path})).status_code == 404
+    assert (await api.delete(f"/volumes/{volume.id}")).status_code == 204
+    assert (await api.delete(f"/sandboxes/{box['sandboxID']}")).status_code == 204
 
 
 @pytest.mark.promise("volumes.refused")

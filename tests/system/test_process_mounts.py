@@ -73,7 +73,9 @@ async def test_a_living_sandbox_is_given_a_directory_and_loses_it_again(made: Ri
         code = f"import os; open('{at}/{name}', 'w').write('in'); result = [os.stat('{at}/' + n).st_uid for n in ('hosts', '{name}')]"
         assert await made.result(name, code) == [1000, 0 if system == "writable" else 1000]
         assert (mount.source / name).read_text() == "in"
-        assert await made.result(name, f"result = open('/proc/mounts').read().count(' {at} ')") == 1
+        (options,) = await made.result(name, f"result = [line.split()[3] for line in open('/proc/mounts') if ' {at} ' in line]")
+        assert {"nosuid", "nodev", "idmapped"} <= set(options.split(","))
+        assert await made.result(name, f"import os; result = os.stat(os.path.dirname('{at}')).st_mode & 0o777") == 0o755
         await made.result(name, f"file = open('{at}/hosts'); result = 0")
         with pytest.raises(MountRefused, match="in use"):
             await made.backend.unmount(name, mount, force=False)

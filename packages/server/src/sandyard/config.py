@@ -111,6 +111,8 @@ class Settings:
     package_limit: int = 256 * 1024 * 1024
     unpacked_limit: int = 1024 * 1024 * 1024
     package_files: int = 20_000
+    volume_bytes: int | None = None
+    """What a volume holds whose creator asks for no quota, and the most that may be asked for; None: what the disk holds."""
     build_timeout: float = 900.0
     max_building: int = 2
     drain_timeout: float = 10.0

@@ -26,7 +26,8 @@ CONTENT, DRAFTS = "content", "drafts"
 _INODE_BYTES = 16384
 """As many files as mkfs would allow by itself: one for each of so many bytes."""
 _INODE_SIZE = 256
-_SPARE_INODES = 64
+_SPARE_INODES = 32
+"""Those of the file system itself and of its own directories, and of some drafts."""
 _GROUP = 128 * 1024 * 1024
 _GROUP_OVERHEAD = 16 * 1024
 _JOURNAL_MEBIBYTES = 16

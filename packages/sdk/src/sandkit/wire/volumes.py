@@ -14,20 +14,24 @@ Mode = Annotated[int, Field(ge=0, le=0o1777)]
 """Permission bits and the sticky bit."""
 
 
+Quota = Annotated[float, Field(gt=0, le=1024 * 1024, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, le=2**40)]
+
+
 class NewVolume(Message):
-    """`POST /volumes`."""
+    """`POST /volumes`. Quotas say what it may hold; nothing said: what the platform's operator lets it."""
 
     name: str = Field(max_length=200)
-    quota_size_gib: float | None = Field(None, alias="quotaSizeGiB")
-    quota_inodes: int | None = None
+    quota_size_gib: Quota | None = Field(None, alias="quotaSizeGiB")
+    quota_inodes: Count | None = None
 
 
 class ChangeVolume(Message):
     """`PATCH /volumes/{id}`; what is left out stays."""
 
     name: str | None = Field(None, max_length=200)
-    quota_size_gib: float | None = Field(None, alias="quotaSizeGiB")
-    quota_inodes: int | None = None
+    quota_size_gib: Quota | None = Field(None, alias="quotaSizeGiB")
+    quota_inodes: Count | None = None
 
 
 class Volume(Message):
@@ -38,9 +42,11 @@ class Volume(Message):
 
 
 class VolumeAndToken(Volume):
-    """One volume with the token that admits to what lies in it."""
+    """One volume with the token that admits to what lies in it, and its quotas where it has any."""
 
     token: str
+    quota_size_gib: float | None = Field(None, alias="quotaSizeGiB")
+    quota_inodes: int | None = None
 
 
 class MountedVolume(Message):

@@ -17,6 +17,7 @@ from sandyard.services.sandboxes import Sandboxes
 from sandyard.services.snapshots import Snapshots
 from sandyard.services.states import States
 from sandyard.services.variables import Variables
+from sandyard.services.volumes.attaching import Attaching
 from sandyard.services.volumes.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class SandboxParts:
     sandboxes: Sandboxes
     copies: Copies
     snapshots: Snapshots
+    attaching: Attaching
     company: Company
 
 
@@ -62,5 +64,6 @@ def sandbox_parts(context: Context, templates: Templates, lifecycle: Lifecycle, 
         sandboxes=sandboxes,
         copies=Copies(sandboxes, snapshots, lifecycle, company),
         snapshots=snapshots,
+        attaching=Attaching(context, sandboxes, lifecycle, company.volumes),
         company=company,
     )

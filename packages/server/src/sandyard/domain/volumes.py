@@ -17,12 +17,16 @@ EntryKind = Literal["file", "directory", "symlink", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """A row. `name` is unique among its owner's; times are Unix seconds."""
+    """A row. `name` is unique among its owner's; times are Unix seconds. It holds up to `size_bytes` and `inodes` files and
+    directories, reserved when it is made; without a size what the disk holds.
+    """
 
     id: str
     owner: str
     name: str
     created_at: float
+    size_bytes: int | None = None
+    inodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

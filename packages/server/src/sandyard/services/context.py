@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sandyard.config import Settings
     from sandyard.ports import Backend, Clock, Dialer, EgressControl, Meters, Snapshots, Store, Supervision
     from sandyard.ports_blobs import BlobAddresses, Blobs
+    from sandyard.ports_sandboxes import Mounts
     from sandyard.services.audit.refusals import Refusals
     from sandyard.services.prefabs.neighbours import Audit
 
@@ -42,6 +43,7 @@ class Context:
     supervision: Supervision
     snapshots: Snapshots
     meters: Meters
+    mounts: Mounts
     egress: EgressControl
     dialer: Dialer
     catalog: Catalog

@@ -63,6 +63,20 @@ async def a_volume_is_there_as_long_as_a_sandbox_has_it(store: Store) -> None:
 
 
 @_case
+async def a_sandbox_is_given_volumes_that_are_there(store: Store) -> None:
+    sized = replace(a_volume(0), size_bytes=1 << 40, inodes=7)
+    await store.volumes.add(sized)
+    assert await store.volumes.get("v0") == sized
+    await store.sandboxes.add(a_sandbox(0))
+    mounts = (VolumeMount("v0", "data-0", "/data"),)
+    given = await store.sandboxes.change("s0", [SandboxState.STARTING], volumes=mounts)
+    assert (given and given.volumes, await store.volumes.users("v0")) == (mounts, ["s0"])
+    await _conflict(store.sandboxes.change("s0", [SandboxState.STARTING], volumes=(VolumeMount("v1", "none", "/data"),)))
+    await store.sandboxes.change("s0", [SandboxState.STARTING], volumes=())
+    assert await store.volumes.delete("v0") is True
+
+
+@_case
 async def of_a_delete_and_a_sandbox_one_is_first(store: Store) -> None:
     for number in range(20):
         await store.volumes.add(a_volume(number))

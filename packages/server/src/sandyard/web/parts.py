@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sandyard.services.signatures import Signatures
     from sandyard.services.snapshots import Snapshots
     from sandyard.services.templates import Templates
+    from sandyard.services.volumes.attaching import Attaching
     from sandyard.services.volumes.volumes import Volumes
 
 
@@ -48,6 +49,7 @@ class Parts:
     build_logs: BuildLogs
     recipes: Recipes
     volumes: Volumes
+    attaching: Attaching
     secrets: SandboxSecrets
     owner_of: Callable[[str], Awaitable[str | None]]
     signatures: Signatures

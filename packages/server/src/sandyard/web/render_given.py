@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sandkit.wire.secrets import HostSecret, Secret
 from sandkit.wire.volumes import VolumeAndToken, VolumeEntry
+from sandyard.services.volumes.volumes import GIBIBYTE
 from sandyard.web.render import when
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def volume(volumes: Volumes, row: Volume) -> VolumeAndToken:
-    return VolumeAndToken(volumeID=row.id, name=row.name, token=volumes.token(row.id))
+    size = None if row.size_bytes is None else row.size_bytes / GIBIBYTE
+    return VolumeAndToken(volumeID=row.id, name=row.name, token=volumes.token(row.id), quotaSizeGiB=size, quota_inodes=row.inodes)
 
 
 def entry(found: Entry) -> VolumeEntry:

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from sandkit.wire.volumes import ChangeEntry, ChangeVolume, Id, Mode, NewVolume, Volume, VolumeAndToken, VolumeEntry
 from sandyard.services.volumes.content import Content
 from sandyard.services.volumes.files import Attributes
+from sandyard.services.volumes.volumes import GIBIBYTE
 from sandyard.web.errors import ERRORS
 from sandyard.web.parts import Owner, Services
 from sandyard.web.render_given import entry, volume
@@ -26,11 +27,11 @@ _NOTHING = status.HTTP_204_NO_CONTENT
 Path = Annotated[str, Query(max_length=4096)]
 
 
-@router.post("/volumes", status_code=_CREATED, operation_id="create_volume")
+@router.post("/volumes", status_code=_CREATED, operation_id="create_volume", response_model_exclude_none=True)
 async def create(owner: Owner, services: Services, body: NewVolume) -> VolumeAndToken:
-    """Make an empty volume. Quotas are 501: nothing here could enforce them."""
-    _refuse_quotas(body.quota_size_gib, body.quota_inodes)
-    return volume(services.volumes, await services.volumes.create(owner, body.name))
+    """Make an empty volume. What a quota promises is reserved at once (507 where there is no room, 501 where it could not be kept)."""
+    size = _bytes_of(body.quota_size_gib)
+    return volume(services.volumes, await services.volumes.create(owner, body.name, size_bytes=size, inodes=body.quota_inodes))
 
 
 @router.get("/volumes", operation_id="list_volumes")
@@ -39,17 +40,19 @@ async def list_volumes(owner: Owner, services: Services) -> list[Volume]:
     return [Volume(volumeID=each.id, name=each.name) for each in await services.volumes.list(owner)]
 
 
-@router.get("/volumes/{volume_id}", operation_id="get_volume")
+@router.get("/volumes/{volume_id}", operation_id="get_volume", response_model_exclude_none=True)
 async def get(volume_id: str, owner: Owner, services: Services) -> VolumeAndToken:
     """Describe a volume, with the token that admits to what lies in it."""
     return volume(services.volumes, await services.volumes.get(owner, volume_id))
 
 
-@router.patch("/volumes/{volume_id}", operation_id="change_volume")
+@router.patch("/volumes/{volume_id}", operation_id="change_volume", response_model_exclude_none=True)
 async def change(volume_id: str, owner: Owner, services: Services, body: ChangeVolume) -> VolumeAndToken:
-    """Call a volume otherwise."""
+    """Call a volume otherwise. Its quotas stay as they were made."""
     found = await services.volumes.get(owner, volume_id)
-    _refuse_quotas(body.quota_size_gib, body.quota_inodes)
+    wished = (_bytes_of(body.quota_size_gib), body.quota_inodes)
+    if any(value not in (None, kept) for value, kept in zip(wished, (found.size_bytes, found.inodes), strict=True)):
+        raise refuse("other volume quotas")
     return volume(services.volumes, found if body.name is None else await services.volumes.rename(owner, volume_id, body.name))
 
 
@@ -121,6 +124,5 @@ async def write(
     return entry(await content.write(path, request.stream(), Attributes(uid=uid, gid=gid, mode=mode), force=force))
 
 
-def _refuse_quotas(*wished: float | None) -> None:
-    if any(value is not None for value in wished):
-        raise refuse("volume quotas")
+def _bytes_of(gibibytes: float | None) -> int | None:
+    return None if gibibytes is None else int(gibibytes * GIBIBYTE)

@@ -95,6 +95,7 @@ class _Job:
 def _carry_out(work: Callable[[_Job], None], job: _Job, result: int) -> None:
     """Do it and say how that went. Runs in the child, which is killed where it takes too long."""
     syscalls.die_with_parent(signal.SIGKILL)
+    os.umask(0o022)
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
     try:
         work(job)
@@ -146,6 +147,7 @@ def _tree(job: _Job) -> int:
     with staging.place_of(job.source, disk=job.disk) as place:
         ownership.claim(place, uids.STORED + ownership.USER_ID)
         tree = syscalls.clone_tree(place)
+    syscalls.disarm_tree(tree)
     syscalls.idmap_tree(tree, ownership.stored(uid, job.record.ids))
     return tree
 

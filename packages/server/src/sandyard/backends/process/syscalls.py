@@ -29,6 +29,8 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
+_MOUNT_ATTR_NOSUID = 2
+_MOUNT_ATTR_NODEV = 4
 _MOUNT_ATTR_IDMAP = 0x00100000
 
 _PR_SET_PDEATHSIG = 1
@@ -84,11 +86,19 @@ def clone_tree(path: str) -> int:
 
 def idmap_tree(tree: int, user_namespace: int) -> None:
     """Show the files of a detached tree under the ids that `user_namespace` maps them to (Linux 5.12)."""
-    attributes = _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
+    _set_attributes(tree, _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=user_namespace), "idmap")
+
+
+def disarm_tree(tree: int) -> None:
+    """Have set-uid bits and devices of a detached tree mean nothing."""
+    _set_attributes(tree, _MountAttr(attr_set=_MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV), "nosuid")
+
+
+def _set_attributes(tree: int, attributes: _MountAttr, what: str) -> None:
     flags = ctypes.c_uint(_AT_EMPTY_PATH | _AT_RECURSIVE)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     result = _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), ctypes.c_int(tree), b"", flags, ctypes.byref(attributes), size)
-    _checked(result, "mount_setattr idmap")
+    _checked(result, f"mount_setattr {what}")
 
 
 def attach_tree(tree: int, target: str) -> None:

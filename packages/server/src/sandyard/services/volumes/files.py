@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandyard.domain.volumes import EntryKind
+    from sandyard.services.volumes.homes import Place
 
 LISTED = 100_000
 """Entries in one answer."""
@@ -35,14 +36,15 @@ class Attributes:
 
 
 class VolumeFiles:
-    """One volume. `drafts` is a directory on the same file system that no sandbox sees.
+    """One volume.
 
     All verbs raise ApiError: `not_found`, `invalid_request`, `conflict`, `forbidden`, `storage_full`.
     """
 
-    def __init__(self, root: Path, drafts: Path) -> None:
-        self._root = root
-        self._drafts = drafts
+    def __init__(self, place: Place) -> None:
+        self._place = place  # held: what it leads through is open as long as it lives
+        self._root = place.root
+        self._drafts = place.drafts
 
     def look(self, path: str) -> Entry:
         """Return what is at `path`; of a link the link."""

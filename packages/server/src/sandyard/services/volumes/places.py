@@ -29,7 +29,7 @@ _FAULTS = {
     errno.ENOTEMPTY: (CONFLICT, "is a directory with something in it"),
     errno.EACCES: (FORBIDDEN, "is closed to the server by its mode"),
     errno.EPERM: (FORBIDDEN, "cannot be changed by the server"),
-    errno.ENOSPC: (STORAGE_FULL, "cannot be written: the platform's disk is full"),
+    errno.ENOSPC: (STORAGE_FULL, "cannot be written: the volume is full, or the platform's disk is"),
     errno.EDQUOT: (STORAGE_FULL, "cannot be written: the platform's disk quota is used up"),
 }
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import hmac
-import os
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from sandkit.wire.errors import CONFLICT, INVALID_REQUEST, NOT_FOUND, UNAUTHENTICATED, ApiError
-from sandyard import trees
 from sandyard.domain.errors import RowConflict
-from sandyard.domain.specs import Mount
-from sandyard.domain.volumes import STORED_IDS, USER_ID, Volume, VolumeMount
+from sandyard.domain.volumes import Volume, VolumeMount
 from sandyard.services.ids import new_id
 from sandyard.services.volumes.content import Content
 from sandyard.services.volumes.files import VolumeFiles
+from sandyard.services.volumes.homes import Homes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from sandyard.domain.specs import Mount
     from sandyard.services.context import Context
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PATH = re.compile(r"(/[^/\x00-\x1f\x7f]{1,255}){1,32}")
 _MOUNTS = 16
-_DRAFTS = ".drafts"
+GIBIBYTE = 1024**3
+_SMALLEST = 16 * 1024**2
+_LARGEST = 16 * 1024 * GIBIBYTE
+_INODE_BYTES = 4096
 _OURS = ("/proc", "/sys", "/dev", "/opt/sandyard", "/opt/venv", "/app")
 """Neither at these nor below."""
 _TOO_HIGH = ("/bin", "/etc", "/home", "/home/user", "/lib", "/lib64", "/opt", "/root", "/run", "/sbin", "/tmp", "/usr", "/usr/bin", "/var")  # noqa: S108
@@ -42,17 +42,22 @@ class Volumes:
         self._rows = context.store.volumes
         self._clock = context.clock
         self._tokens = context.tokens
-        self._home = context.settings.data_dir / "volumes"
+        self._homes = Homes(context.settings.data_dir / "volumes")
+        self._bound = context.settings.volume_bytes
 
-    async def create(self, owner: str, name: str) -> Volume:
-        """Make an empty volume.
+    async def create(self, owner: str, name: str, *, size_bytes: int | None = None, inodes: int | None = None) -> Volume:
+        """Make an empty volume, for so many bytes, files and directories; they are reserved at once.
 
         Raises:
-            ApiError: `invalid_request`, `conflict`.
+            ApiError: `invalid_request`, `conflict`, `storage_full`; `not_implemented`: this machine cannot bound what it holds.
         """
         _check_name(name)
-        volume = Volume(id=new_id("volume"), owner=owner, name=name, created_at=self._clock.now())
-        await anyio.to_thread.run_sync(_make, self._home / volume.id, self._home / _DRAFTS)
+        size = self._bound if size_bytes is None else size_bytes
+        _check_bounds(size, inodes, self._bound)
+        volume = Volume(id=new_id("volume"), owner=owner, name=name, created_at=self._clock.now(), size_bytes=size, inodes=inodes)
+        if await self._rows.find(owner, name) is not None:
+            raise _taken(name)
+        await anyio.to_thread.run_sync(self._homes.make, volume)
         try:
             await self._rows.add(volume)
         except RowConflict:
@@ -111,9 +116,14 @@ class Volumes:
         _check_paths([path for _, path in wanted])
         return tuple([await self._mount(owner, name, path) for name, path in wanted])
 
+    async def joined(self, owner: str, mounts: Sequence[VolumeMount], name: str, path: str) -> VolumeMount:
+        """Return what a sandbox that has `mounts` is given in addition; raises as `mounts`."""
+        _check_paths([*(mount.path for mount in mounts), path])
+        return await self._mount(owner, name, path)
+
     def shown(self, mounts: Sequence[VolumeMount]) -> tuple[Mount, ...]:
         """Return the same for the back end."""
-        return tuple(Mount(self._home / mount.volume_id, mount.path, "rw", shared=True) for mount in mounts)
+        return tuple(self._homes.mount(mount) for mount in mounts)
 
     def token(self, volume_id: str) -> str:
         """Return what admits to the content of a volume, the same for its whole life."""
@@ -129,12 +139,12 @@ class Volumes:
             raise ApiError(UNAUTHENTICATED, "The volume's own token is needed, as Authorization: Bearer; Volume.connect() gets it")
         if await self._rows.get(volume_id) is None:
             raise ApiError(NOT_FOUND, f"There is no volume {volume_id!r}")
-        return Content(VolumeFiles(self._home / volume_id, self._home / _DRAFTS))
+        return Content(VolumeFiles(await anyio.to_thread.run_sync(self._homes.place, volume_id)))
 
     async def sweep(self) -> None:
         """Remove what a killed server left; call it before anyone may ask for anything."""
         known = {volume.id for volume in await self._rows.list()}
-        await anyio.to_thread.run_sync(_sweep, self._home, known)
+        await anyio.to_thread.run_sync(self._homes.sweep, known)
 
     async def _mount(self, owner: str, name: str, path: str) -> VolumeMount:
         volume = await self._rows.get(name)
@@ -146,12 +156,23 @@ class Volumes:
 
     async def _clear(self, volume_id: str) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_remove, self._home / volume_id, self._home / _DRAFTS / volume_id)
+            await anyio.to_thread.run_sync(self._homes.remove, volume_id)
 
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ApiError(INVALID_REQUEST, "name: up to 128 letters, digits and . _ -, a letter or digit first", details={"field": "name"})
+
+
+def _check_bounds(size: int | None, inodes: int | None, bound: int | None) -> None:
+    if size is None and inodes is not None:
+        raise ApiError(INVALID_REQUEST, "quotaInodes: only with quotaSizeGiB, whose file system it is counted in")
+    if size is not None and (size < _SMALLEST or size > (bound or _LARGEST)):
+        largest = f"{(bound or _LARGEST) / GIBIBYTE:g}"
+        raise ApiError(INVALID_REQUEST, f"quotaSizeGiB: from {_SMALLEST / GIBIBYTE:g} to {largest}", details={"field": "quotaSizeGiB"})
+    if size is not None and inodes is not None and not 1 <= inodes <= size // _INODE_BYTES:
+        most = size // _INODE_BYTES
+        raise ApiError(INVALID_REQUEST, f"quotaInodes: from 1 to {most} in a volume of that size", details={"field": "quotaInodes"})
 
 
 def _check_paths(paths: Sequence[str]) -> None:
@@ -172,25 +193,3 @@ def _bad_mount(sentence: str) -> ApiError:
 
 def _taken(name: str) -> ApiError:
     return ApiError(CONFLICT, f"There is a volume {name!r} already; connect to it, or choose another name")
-
-
-def _make(directory: Path, drafts: Path) -> None:
-    drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.parent.chmod(0o700)
-    directory.mkdir(mode=0o755)
-    with suppress(OSError):  # the server may not give files away: they stay its own, and are shown as the user's
-        os.chown(directory, STORED_IDS + USER_ID, STORED_IDS + USER_ID)
-
-
-def _remove(directory: Path, away: Path) -> None:
-    directory.rename(away)
-    trees.remove(away)
-
-
-def _sweep(home: Path, known: set[str]) -> None:
-    trees.remove(home / _DRAFTS)
-    for entry in home.iterdir() if home.is_dir() else ():
-        if entry.name not in known:
-            trees.remove(entry)
-    if home.is_dir():
-        (home / _DRAFTS).mkdir(mode=0o700, exist_ok=True)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import APIRouter, Body, Query, Response, status
 
 from sandkit.wire.sandboxes import ConnectSandbox, EgressOptions, PauseSandbox, Refresh, Reset, ResetSandbox, Sandbox, SetTimeout
+from sandkit.wire.volumes import MountedVolume
 from sandyard.web import render
 from sandyard.web.errors import ERRORS
 from sandyard.web.parts import Owner, Services
@@ -17,6 +18,7 @@ from sandyard.web.sandboxes import wishes
 router = APIRouter(tags=["sandboxes"], responses=ERRORS)
 
 _REFRESH_SECONDS = 60
+Path = Annotated[str, Query(max_length=4096)]
 _NOTHING = status.HTTP_204_NO_CONTENT
 
 
@@ -92,12 +94,18 @@ async def set_network(sandbox_id: str, owner: Owner, services: Services, body: E
     await services.sandboxes.set_network(owner, sandbox_id, wishes.network(body, services.check_entry))
 
 
-@router.post("/sandboxes/{sandbox_id}/volume-mounts", status_code=status.HTTP_501_NOT_IMPLEMENTED, operation_id="mount_volume")
-@router.delete("/sandboxes/{sandbox_id}/volume-mounts", status_code=status.HTTP_501_NOT_IMPLEMENTED, operation_id="unmount_volume")
-async def change_mounts(sandbox_id: str, owner: Owner, services: Services) -> None:
-    """Not available; says why."""
-    await services.sandboxes.get(owner, sandbox_id)
-    raise wishes.refuse("volume mounts of a running sandbox")
+@router.post("/sandboxes/{sandbox_id}/volume-mounts", status_code=status.HTTP_201_CREATED, operation_id="mount_volume")
+async def mount(sandbox_id: str, owner: Owner, services: Services, body: MountedVolume) -> MountedVolume:
+    """Give a sandbox that runs, or is paused, a volume more."""
+    given = await services.attaching.attach(owner, sandbox_id, body.name, body.path)
+    return MountedVolume(name=given.name, path=given.path)
+
+
+@router.delete("/sandboxes/{sandbox_id}/volume-mounts", operation_id="unmount_volume")
+async def unmount(sandbox_id: str, owner: Owner, services: Services, path: Path, force: bool = False) -> MountedVolume:
+    """Take from a sandbox the volume at a path; 409 while files in it are open, unless `force` is true."""
+    taken = await services.attaching.detach(owner, sandbox_id, path, force=force)
+    return MountedVolume(name=taken.name, path=taken.path)
 
 
 @router.post("/sandboxes/{sandbox_id}/hotplug-memory", status_code=status.HTTP_501_NOT_IMPLEMENTED, operation_id="hotplug_memory")

@@ -26,9 +26,7 @@ ABSENT = {
     "network.rules": "HTTPS leaves a sandbox end to end encrypted: the platform does not open it, so it cannot put headers in",
     "network.egressProxy": "sandboxes leave by the platform's own proxy, which goes through no other one",
     "network.dnsServers": "sandboxes ask no name servers: the platform's proxy looks names up, and checks what they lead to",
-    "volume mounts of a running sandbox": "mounts are made before a sandbox's first process starts, "
-    "and nobody enters its namespace later; name the volume in `volumeMounts` when the sandbox is created",
-    "volume quotas": "volumes are directories of the host's file system, and nothing there counts what sandboxes write into one of them",
+    "other volume quotas": "what a volume with a quota may hold is reserved when it is made",
     "hotplug": "the memory limit of a sandbox is set when it starts: the host cannot add memory to a running one",
 }
 """What answers 501, and why; docs/sandboxes.md shows this table."""
