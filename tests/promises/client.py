@@ -62,7 +62,7 @@ PROMISES = [
     (
         "client.light-import",
         "issue 3 §5",
-        "Importing the client loads no HTTP library; a client that is made loads its own, and no server.",
+        "Importing the client loads no HTTP library and no messages; a client that is made loads its own library, and no server.",
     ),
     ("sdk.surface", "issue 3 §5", "Names, signatures, defaults and fields that users rely on change only together with their record."),
     ("client.round-trip", "issue 3 §5", "Any request reaches the agent as it was made, and any JSON value comes back as it was returned."),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
+from sandkit import wire
 from sandkit.http.messages import Call, Reply, Request, json_request
-from sandkit.wire.sandboxes import Sandbox, SandboxDetail, SandboxLogs
 
 if TYPE_CHECKING:
-    from sandkit.wire.sandboxes import CreateSandbox
+    from sandkit.wire.sandboxes import CreateSandbox, Sandbox, SandboxDetail, SandboxLogs
 
 NEXT_TOKEN_HEADER = "x-next-token"  # noqa: S105 (a header's name)
 
@@ -17,12 +17,12 @@ NEXT_TOKEN_HEADER = "x-next-token"  # noqa: S105 (a header's name)
 def create_sandbox(wanted: CreateSandbox) -> Call[Sandbox]:
     """Start a sandbox. The platform ends it again where the caller leaves before the answer."""
     request = json_request("POST", "/sandboxes", wanted.model_dump(mode="json", by_alias=True, exclude_none=True))
-    return Call(request, lambda reply: Sandbox.model_validate_json(reply.body))
+    return Call(request, lambda reply: wire.sandboxes.Sandbox.model_validate_json(reply.body))
 
 
 def get_sandbox(sandbox_id: str) -> Call[SandboxDetail]:
     """Describe a running or paused sandbox; one that has ended is an ApiError whose details say how."""
-    return Call(Request("GET", _path(sandbox_id)), lambda reply: SandboxDetail.model_validate_json(reply.body))
+    return Call(Request("GET", _path(sandbox_id)), lambda reply: wire.sandboxes.SandboxDetail.model_validate_json(reply.body))
 
 
 def list_sandboxes(next_token: str | None = None) -> Call[tuple[list[SandboxDetail], str | None]]:
@@ -43,7 +43,7 @@ def pause_sandbox(sandbox_id: str) -> Call[None]:
 def connect_sandbox(sandbox_id: str, timeout: int) -> Call[Sandbox]:
     """Resume if paused; the sandbox then lives at least `timeout` seconds."""
     request = json_request("POST", _path(sandbox_id, "/connect"), {"timeout": timeout})
-    return Call(request, lambda reply: Sandbox.model_validate_json(reply.body))
+    return Call(request, lambda reply: wire.sandboxes.Sandbox.model_validate_json(reply.body))
 
 
 def set_timeout(sandbox_id: str, timeout: int) -> Call[None]:
@@ -53,7 +53,7 @@ def set_timeout(sandbox_id: str, timeout: int) -> Call[None]:
 
 def sandbox_logs(sandbox_id: str) -> Call[SandboxLogs]:
     """Return the last lines that the agent printed."""
-    return Call(Request("GET", _path(sandbox_id, "/logs")), lambda reply: SandboxLogs.model_validate_json(reply.body))
+    return Call(Request("GET", _path(sandbox_id, "/logs")), lambda reply: wire.sandboxes.SandboxLogs.model_validate_json(reply.body))
 
 
 def _path(sandbox_id: str, rest: str = "") -> str:
@@ -61,7 +61,7 @@ def _path(sandbox_id: str, rest: str = "") -> str:
 
 
 def _read_page(reply: Reply) -> tuple[list[SandboxDetail], str | None]:
-    return [SandboxDetail.model_validate(item) for item in reply.json()], reply.headers.get(NEXT_TOKEN_HEADER) or None
+    return [wire.sandboxes.SandboxDetail.model_validate(item) for item in reply.json()], reply.headers.get(NEXT_TOKEN_HEADER) or None
 
 
 def _nothing(reply: Reply) -> None:

@@ -24,7 +24,7 @@ class SessionStatus(StrEnum):
     """Ended by a failure: its agent exited, or could not be started."""
 
 
-class AgentTemplate(BaseModel):
+class AgentTemplate(BaseModel, defer_build=True):
     """A deployed agent. `metadata["agent"]` is its manifest; `size` is in bytes, `build_time` in seconds."""
 
     template_id: str
@@ -44,7 +44,7 @@ class AgentTemplate(BaseModel):
     runtime_info: dict[str, Any] | None = None
 
 
-class SandboxConfig(BaseModel):
+class SandboxConfig(BaseModel, defer_build=True):
     """How a session is started. The manifest's limits hold where none is given here."""
 
     timeout_seconds: int = Field(default=300, ge=1, le=86400)
@@ -55,7 +55,7 @@ class SandboxConfig(BaseModel):
     ports: list[int] = Field(default_factory=lambda: [8080])
 
 
-class ClientConfig(BaseModel):
+class ClientConfig(BaseModel, defer_build=True):
     """Settings of a client; times are in seconds."""
 
     base_url: str | None = None

@@ -17,16 +17,16 @@ from ppio_sandbox.agent_runtime.client.exceptions import (
 )
 from ppio_sandbox.agent_runtime.client.models import ClientConfig, SandboxConfig, SessionStatus
 from ppio_sandbox.agent_runtime.exceptions import ValidationError
+from sandkit import wire
 from sandkit.http.errors import CutShortError
-from sandkit.wire import errors as wire
-from sandkit.wire.sandboxes import CreateSandbox
-from sandkit.wire.volumes import MountedVolume
+from sandkit.wire import errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from sandkit.http.messages import Request
-    from sandkit.wire.sandboxes import SandboxDetail
+    from sandkit.wire.sandboxes import CreateSandbox, SandboxDetail
+    from sandkit.wire.volumes import MountedVolume
 
 DEFAULT_TIMEOUT = 300
 DEFAULT_LIFE = 300
@@ -57,7 +57,9 @@ def wanted_sandbox(template_id: str, timeout_seconds: int, config: SandboxConfig
     if not isinstance(template_id, str) or not 0 < len(template_id) <= LONGEST_NAME:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValidationError(f"a template is named by its id, its name or name:tag, not by {template_id!r:.80}", "bad_request")
     config = _honoured(config)
-    return CreateSandbox(templateID=template_id, timeout=life, env_vars=config.env_vars, volume_mounts=_mounts(config.volumes))
+    return wire.sandboxes.CreateSandbox(
+        templateID=template_id, timeout=life, env_vars=config.env_vars, volume_mounts=_mounts(config.volumes)
+    )
 
 
 def _honoured(config: SandboxConfig | None) -> SandboxConfig:
@@ -71,7 +73,7 @@ def _mounts(volumes: Sequence[Mapping[str, str]]) -> list[MountedVolume] | None:
     for volume in volumes:
         if set(volume) != {"name", "path"} or not volume["name"] or not volume["path"].startswith("/"):
             raise ValidationError('one of volumes is not {"name": <a volume\'s name>, "path": "/where/it/is/mounted"}', "bad_request")
-    return [MountedVolume(name=volume["name"], path=volume["path"]) for volume in volumes] or None
+    return [wire.volumes.MountedVolume(name=volume["name"], path=volume["path"]) for volume in volumes] or None
 
 
 class Tries:
@@ -141,9 +143,9 @@ def status_told_by(error: AgentClientError, before: SessionStatus) -> SessionSta
     """Return what a failure says of the session's state; `before` where it says nothing."""
     if isinstance(error, SessionNotFoundError):
         return SessionStatus.ERROR if error.details.get("state") == "failed" else SessionStatus.CLOSED
-    if error.error_code == wire.AGENT_CRASHED.slug:
+    if error.error_code == errors.AGENT_CRASHED.slug:
         return SessionStatus.ERROR
-    return SessionStatus.PAUSED if error.error_code == wire.SANDBOX_PAUSED.slug else before
+    return SessionStatus.PAUSED if error.error_code == errors.SANDBOX_PAUSED.slug else before
 
 
 def check_open(status: SessionStatus, sandbox_id: str) -> None:
@@ -153,7 +155,7 @@ def check_open(status: SessionStatus, sandbox_id: str) -> None:
         SessionNotFoundError: it is.
     """
     if status is SessionStatus.CLOSED:
-        raise SessionNotFoundError(f"Session {sandbox_id} is not active: it has ended", wire.SANDBOX_GONE.slug, sandbox_id=sandbox_id)
+        raise SessionNotFoundError(f"Session {sandbox_id} is not active: it has ended", errors.SANDBOX_GONE.slug, sandbox_id=sandbox_id)
 
 
 def one_id(sandbox_id: str | None, session_id: str | None) -> str:
