@@ -34,6 +34,7 @@ PROMISES = [
         "A sandbox may have an image's file system, also one without a C library, a shell or the directories that it needs.",
     ),
     ("files.usage", "issue 4 §1", "What a sandbox uses of processor, memory and disk is measured, with and without control groups."),
+    ("files.command_user", "issue 4 §5", "A command in a sandbox with a root runs as `user`, or as the user that is asked for."),
     ("files.guest", "issue 4 §3", "A sandbox without a command starts when its guest accepts, and lives until it is stopped."),
     (
         "files.mounted-live",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sandyard.backends.process import records
 from sandyard.backends.process.backend import ProcessBackend
+from sandyard.backends.process.launcher import SPARE
 from sandyard.domain.specs import Limits, Mount, SandboxSpec
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class Rig:
     def spec(
         self, sandbox_id: str, script: str = PROBE, *, mode: Literal["ro", "rw", "overlay"] = "overlay", **changes: Any
     ) -> SandboxSpec:
+        """Return the spec of a sandbox that runs `script`: as root, where there is one in a sandbox of ours."""
+        if changes.get("system") == "writable" and os.geteuid() == 0:
+            changes.setdefault("user", "root")
         app = self.data.parent / f"app-{sandbox_id}"
         app.mkdir(exist_ok=True)
         (app / "main.py").write_text(textwrap.dedent(script))
@@ -141,15 +145,21 @@ class Rig:
 
 
 def keepers(data: Path) -> list[int]:
-    """Return the pids of the keepers of a data directory."""
+    """Return the pids of the keepers of a data directory; launchers that stand by have another name."""
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
+                spare = (entry / "comm").read_text().strip() == SPARE
             except OSError:
                 continue
-            if lives(int(entry.name)) and str(data).encode() in words and any(b"sandyard.backends.process" in word for word in words):
+            if (
+                not spare
+                and lives(int(entry.name))
+                and str(data).encode() in words
+                and any(b"sandyard.backends.process" in word for word in words)
+            ):
                 found.append(int(entry.name))
     return found
 

@@ -36,7 +36,7 @@ def image(tmp_path: Path) -> Path:
     """An image that holds next to nothing: no C library, no shell, no /proc."""
     image = tmp_path / "image"
     (image / "etc").mkdir(parents=True)
-    (image / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:33:33::/:/bin/sh\n")
+    (image / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:33:33::/:/bin/sh\nnode:x:1000:1000::/:/bin/sh\n")
     (image / "etc/group").write_text("root:x:0:")
     (image / "greeting").write_text("from the image")
     return image
@@ -59,7 +59,7 @@ async def test_the_guest_runs_in_an_image_without_anything(made: Rig, image: Pat
     code = "import os; result = [open('/greeting').read(), os.path.exists('/usr/bin/env'), os.path.exists('/bin/sh')]"
     assert await made.result("box", code) == ["from the image", False, False]
     users = await made.result("box", "result = [line.split(':')[0] for line in open('/etc/passwd')]")
-    assert users == ["root", "web", "user"]
+    assert users == ["root", "web", "node", "user"]
     written = await made.run("box", "open('/greeting', 'w').write('changed')")
     assert (written.errno == 30) is (system == "fixed")
     assert (image / "greeting").read_text() == "from the image"
@@ -96,4 +96,4 @@ async def test_links_in_an_image_lead_nowhere(made: Rig, image: Path, tmp_path: 
     assert await made.result("box", code) == [False] * 7
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["secret", "image", "data", "program-box", "app-box"])
     users = await made.result("box", "result = [line.split(':')[0] for line in open('/etc/passwd')]")
-    assert users == ["user"]
+    assert users == ["root", "user"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sandyard.domain.errors import StartFailed
 from sandyard.domain.specs import Limits, Mount, SandboxSpec
 from support.sandboxes import Rig, rig
 
@@ -251,6 +252,21 @@ async def test_a_package_with_a_script_that_adds_a_user_installs(tmp_path: Path)
     async with rig(tmp_path) as made:
         await made.backend.start(writable(made, "box", env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}))
         assert await shell(made, "box", script) == "it runs\ntried\n"
+
+
+@pytest.mark.promise("files.command_user")
+async def test_a_command_is_the_users_unless_it_is_asked_for_as_root(tmp_path: Path) -> None:
+    code = """
+    import os
+    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+    result = [os.getresuid(), os.getresgid(), os.getgroups(), [int(status[f"Cap{kind}"], 16) for kind in ("Prm", "Eff", "Amb")]]
+    """
+    async with rig(tmp_path) as made:
+        await made.backend.start(writable(made, "box", user="user"))
+        assert await made.result("box", code) == [[1000] * 3, [1000] * 3, [1000] if ROOT else [], [0] * 3]
+        assert (await made.run("box", "open('/etc/mine', 'w')")).error == ("PermissionError" if ROOT else None)
+        with pytest.raises(StartFailed, match=r"no user 'nobody-here'|no mapped root"):
+            await made.backend.start(writable(made, "other", user="nobody-here" if ROOT else "root"))
 
 
 @pytest.mark.promise("files.guest")

@@ -64,7 +64,7 @@ def test_containers(root: str, membership: str, own: str) -> None:
 @pytest.mark.promise("cgroups.honest")
 def test_a_host_without_cgroups_is_said_to_limit_nothing() -> None:
     found = Cgroups("none", [])
-    assert (found.enforced, found.can_freeze, found.sandbox_ids()) == ((), False, set())
+    assert (found.enforced, found.can_freeze, found.names()) == ((), False, set())
     assert any("Not limited: memory, cpu, processes" in note for note in found.explain())
     assert any("pause" in note for note in found.explain())
     group = found.create("a", Limits())
@@ -85,7 +85,7 @@ def test_a_read_only_mount_is_not_reported_as_enforced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sandbox_id", ["", "..", "a/b", "."])
 def test_an_id_that_is_a_path_is_refused(sandbox_id: str) -> None:
-    with pytest.raises(ValueError, match="sandbox id"):
+    with pytest.raises(ValueError, match="name of a group"):
         Cgroups("none", []).adopt(sandbox_id)
 
 
@@ -115,11 +115,11 @@ def test_the_files_of_version_2_get_the_limits_in_their_units(tmp_path: Path) ->
 def cgroups() -> Iterator[Cgroups]:
     found = Cgroups.discover(f"test-{uuid.uuid4().hex[:8]}")
     yield found
-    for sandbox_id in found.sandbox_ids():
+    for sandbox_id in found.names():
         found.adopt(sandbox_id).kill()
         found.adopt(sandbox_id).remove()
     found.remove_scope()
-    assert found.sandbox_ids() == set()
+    assert found.names() == set()
 
 
 @contextlib.contextmanager
@@ -242,7 +242,7 @@ def test_groups_are_listed_adopted_and_removed(cgroups: Cgroups) -> None:
     group = cgroups.create("s1", Limits())
     cgroups.create("s2", Limits())
     again = Cgroups.discover(cgroups.scope)
-    assert again.sandbox_ids() == {"s1", "s2"}
+    assert again.names() == {"s1", "s2"}
     with member(group, "print('in', flush=True); time.sleep(60)") as process:
         line(process)
         assert not again.adopt("s1").remove(timeout=0.05)

@@ -20,7 +20,7 @@ import time
 from sandkit.guest.light import decode, make_undumpable, signal
 from sandkit.guest.output import CHUNK, Writer
 from sandkit.guest.port import PORT, Port, listens
-from sandkit.guest.processes import Expendable, kill_others, limit_processes, spawn
+from sandkit.guest.processes import Expendable, kill_others, launch_changed, limit_processes, spawn
 
 CONFIG_FD, OUTPUT_FD, STATUS_FD = 3, 4, 5
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL, where the configuration names no `grace`
@@ -33,6 +33,7 @@ _LEFT_OVER = 1024 * 1024  # the most bytes that a pipe holds
 class Config:
     """What the keeper asks for: `command`, `cwd`, `env`, `ready_port` (None: nothing to wait for) and `grace` in seconds.
 
+    `user` is as whom the command is to run; None: as ourselves.
     `processes` is how many this sandbox may have, us included, where it is ours to hold it to that; None where something else does.
     """
 
@@ -42,9 +43,14 @@ class Config:
         self.command: list[str] = [str(word) for word in found["command"]]
         self.env: dict[str, str] = {str(name): str(value) for name, value in found["env"].items()}
         self.cwd = str(found["cwd"])
+        self.user: str | None = found.get("user")
         self.ready_port: int | None = found.get("ready_port")
         self.grace = float(found.get("grace", GRACE))
         self.processes: int | None = found.get("processes")
+
+
+class Refused(Exception):  # noqa: N818 (an answer)
+    """The command cannot be run as is asked; the message says why."""
 
 
 def main() -> int:
@@ -60,6 +66,8 @@ def main() -> int:
         with open(CONFIG_FD, encoding="utf-8") as file:
             config = Config(file.read())
         return Guest(config, output).run()
+    except Refused as refusal:
+        return _never_ran(output, 126, f"The command could not be started: {refusal}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return _never_ran(output, 125, f"The sandbox's configuration cannot be used: {error!r}.")
     except OSError as error:
@@ -86,7 +94,7 @@ class Guest:
     """One command, from its start to its end; or none, from our start to SIGTERM.
 
     Raises:
-        OSError: the command could not be started.
+        OSError, Refused: the command could not be started.
     """
 
     def __init__(self, config: Config, output: Writer) -> None:
@@ -135,9 +143,22 @@ class Guest:
         os.set_blocking(receiving, False)
         self._pipe = receiving
         os.chdir(self._config.cwd)
-        self._agent = spawn(self._config.command, self._config.env, stdin=None, output=pipe)
+        self._agent = self._spawn(pipe)
         os.chdir("/")
         os.close(pipe)
+
+    def _spawn(self, pipe: int) -> int:
+        """Start the command as its user: who is root inside gives that up for it."""
+        command, env, user = self._config.command, self._config.env, self._config.user
+        if user is None or (user == "user" and os.getuid() != 0):
+            return spawn(command, env, stdin=None, output=pipe)
+        from sandkit.guest.envd.users import NoSuchUser, NotMapped, Users, become  # noqa: PLC0415 (where there is a root)
+
+        try:
+            found = Users(env).find(user)
+        except (NoSuchUser, NotMapped) as error:
+            raise Refused(str(error)) from None
+        return launch_changed(command, env, (None, pipe, pipe), lambda: become(found))
 
     def _wait(self) -> set[int | None]:
         """Return the descriptors that have something, when one has or a timer is due."""

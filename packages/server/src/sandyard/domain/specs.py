@@ -77,6 +77,9 @@ class SandboxSpec:
     belong to the image's ids, or all to the server's user. `restore` is a directory that `Snapshots.save` filled, of a sandbox with
     the same `system`, `root` and mount targets: the new one starts with its files, copy-on-write. Neither may be changed or removed
     while a sandbox that was started with it lives.
+
+    `user` is as whom the command runs, by the names of the sandbox's own /etc/passwd; where there is no root inside, `user` is the
+    only one, and another ends the start. Without isolation it is not looked at.
     """
 
     sandbox_id: str
@@ -84,6 +87,7 @@ class SandboxSpec:
     system: Literal["fixed", "writable"] = "fixed"
     root: Path | None = None
     restore: Path | None = None
+    user: str = "user"
     cwd: str = "/home/user"
     env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     mounts: tuple[Mount, ...] = ()

@@ -36,16 +36,20 @@ def hosts(hostname: str) -> str:
 
 
 def with_user(passwd: str, group: str) -> tuple[str, str]:
-    """Return an image's own files, with `user` added where its id is not taken."""
-    if not _knows(passwd):
-        passwd = f"{_ended(passwd)}user:x:{USER_ID}:{USER_ID}::{HOME}:/bin/sh\n"
-    if not _knows(group):
-        group = f"{_ended(group)}user:x:{USER_ID}:\n"
+    """Return an image's own files, with the names that clients use added where nobody has them.
+
+    An image may have given the id of `user` to a name of its own: then there are two names for it.
+    """
+    for name, number, home in (("root", 0, "/root"), ("user", USER_ID, HOME)):
+        if not _knows(passwd, name):
+            passwd = f"{_ended(passwd)}{name}:x:{number}:{number}::{home}:/bin/sh\n"
+        if not _knows(group, name):
+            group = f"{_ended(group)}{name}:x:{number}:\n"
     return passwd, group
 
 
-def _knows(text: str) -> bool:
-    return any(line.split(":")[2:3] == [str(USER_ID)] for line in text.splitlines())
+def _knows(text: str, name: str) -> bool:
+    return any(line.partition(":")[0] == name for line in text.splitlines())
 
 
 def _ended(text: str) -> str:

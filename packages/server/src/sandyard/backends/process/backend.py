@@ -154,6 +154,7 @@ class ProcessBackend:
         for known in self._known.values():
             if known.heard is not None and not known.heard.done():
                 known.heard.set_exception(BackendUnavailable("The sandbox keeper died during the start."))
+                known.heard.exception()  # its start may have heard otherwise, and wait no more
         if not (self._closing or self._replacing):
             self._replacing = True
             self._spawn(self._replace_keeper())

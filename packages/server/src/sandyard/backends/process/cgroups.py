@@ -63,13 +63,13 @@ class Cgroups:
     def can_freeze(self) -> bool:
         return "unified" in self._parents or "freezer" in self._parents
 
-    def create(self, sandbox_id: str, limits: Limits) -> Group:
-        """Make the group of a sandbox with its limits, still without a process.
+    def create(self, name: str, limits: Limits) -> Group:
+        """Make a group with its limits, still without a process.
 
         Raises:
             OSError: a group or a limit was refused; nothing is left of it.
         """
-        group = self.adopt(sandbox_id)
+        group = self.adopt(name)
         try:
             group.make()
             group.limit(limits)
@@ -78,14 +78,14 @@ class Cgroups:
             raise
         return group
 
-    def adopt(self, sandbox_id: str) -> Group:
-        """Return the group of a sandbox that lives already. Makes nothing."""
-        if not sandbox_id or "/" in sandbox_id or sandbox_id.startswith("."):
-            raise ValueError(f"not a sandbox id: {sandbox_id!r}")
-        return Group({controller: parent / sandbox_id for controller, parent in self._parents.items()})
+    def adopt(self, name: str) -> Group:
+        """Return a group that exists already. Makes nothing."""
+        if not name or "/" in name or name.startswith("."):
+            raise ValueError(f"not the name of a group: {name!r}")
+        return Group({controller: parent / name for controller, parent in self._parents.items()})
 
-    def sandbox_ids(self) -> set[str]:
-        """Return the ids of all groups that exist, also those that a keeper left behind when it died."""
+    def names(self) -> set[str]:
+        """Return the names of all groups that exist, also those that a keeper left behind when it died."""
         parents = set(self._parents.values())
         return {entry.name for parent in parents if parent.is_dir() for entry in parent.iterdir() if entry.is_dir()}
 

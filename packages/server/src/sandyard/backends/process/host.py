@@ -16,6 +16,8 @@ from .cgroups import Cgroups
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from .cgroups import Group
+
 _IP_FREEBIND = 15
 _TCP = 6  # asyncio sets TCP_NODELAY only on sockets that name their protocol
 _BACKLOG = 128
@@ -83,10 +85,15 @@ class Host:
         if record.uid is not None and taken is not None:
             taken.adopt(record.uid)
 
-    def free_uids(self, record: records.Record) -> None:
-        taken = self.uids if record.ids == 1 else self.ranges
-        if record.uid is not None and taken is not None:
-            taken.free(record.uid)
+    def free_uids(self, uid: int | None, ids: int) -> None:
+        """Take back what `take_uids` returned."""
+        taken = self.uids if ids == 1 else self.ranges
+        if uid is not None and taken is not None:
+            taken.free(uid)
+
+    def group(self, name: str) -> Group | None:
+        """Return the control group of that name, made or not; None where the machine gives us none."""
+        return self.cgroups.adopt(name) if self.cgroups.enforced or self.cgroups.can_freeze else None
 
     def socket_in(self, network: int) -> socket.socket:
         """Return a new TCP socket that lives in the network namespace `network`."""

@@ -20,8 +20,10 @@ from .connection import Refused, Request, Server, close_all
 from .host import Host
 from .loop import Loop
 from .mounting import Mounting
-from .sandbox import Sandbox, Surroundings
+from .sandbox import Sandbox
 from .saving import Saving
+from .spares import Spares
+from .surroundings import Surroundings
 from .volumes import Volumes
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Keeper:
     def __init__(self, data_dir: Path, listener: socket.socket, *, isolation: str) -> None:
         self._loop = Loop()
         self._listener = listener
-        self._around = Surroundings(Host.of(data_dir, isolation=isolation), self._loop, self, Volumes(self._loop))
+        host = Host.of(data_dir, isolation=isolation)
+        self._around = Surroundings(host, self._loop, self, Volumes(self._loop), Spares(host, self._loop))
         self._savings: dict[str, Saving] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, int] = {}
@@ -60,6 +63,7 @@ class Keeper:
         self._loop.watch(self._listener.fileno(), self._on_connect)
         self._tick()
         self._loop.run()
+        self._around.spares.close()
         self._around.host.cgroups.remove_scope()
 
     def _adopt(self) -> None:
@@ -71,8 +75,8 @@ class Keeper:
                 self._sandboxes[record.sandbox_id] = Sandbox.of_record(self._around, record)
         for sandbox in list(self._sandboxes.values()):
             sandbox.take_over()
-        for sandbox_id in self._around.host.cgroups.sandbox_ids() - self._sandboxes.keys():
-            group = self._around.host.cgroups.adopt(sandbox_id)
+        for name in self._around.host.cgroups.names() - {sandbox.record.group for sandbox in self._sandboxes.values()}:
+            group = self._around.host.cgroups.adopt(name)
             group.kill()
             group.remove()
 

@@ -1,15 +1,17 @@
-"""The keeper's child that becomes bubblewrap: takes its descriptors, enters its cgroup, stages, gives up all power, executes."""
+"""The keeper's child that becomes bubblewrap: enters its cgroup, takes its descriptors, stages, gives up all power, executes."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import resource
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import bare, processes, staging, syscalls
+from . import bare, processes, protocol, staging, syscalls
+from .identities import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +22,9 @@ _BARE_DESCRIPTORS = 6
 _OPEN_FILES = 16384
 _OUTSIDE_PROCESSES = 4
 _RETURN_SECONDS = 30.0
+_ORDERS = _DESCRIPTORS
+SPARE = "sandyard-spare"
+"""What `ps` calls a launcher that stands by, which would be shown as a second keeper else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +46,20 @@ class Job:
     """pidfds of those who are just giving mounts back."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What a launcher may do before there is a job: as the fields of `Job` and its plan."""
+
+    uid: int | None
+    has_root: bool
+    processes: int
+    enter: tuple[str, ...]
+
+
 def launch(job: Job) -> None:
     """Become the sandbox. Returns never; what goes wrong is raised, and the child that called this ends with it."""
-    os.setsid()
-    os.umask(0o022)
     _place(job.descriptors)
-    for path in job.enter:
-        Path(path).write_text("0")
+    _begin(job.enter)
     if job.plan["bare"]:
         bare.prepare(job)
         _limit(job)
@@ -55,13 +67,49 @@ def launch(job: Job) -> None:
         os.execve(job.plan["program"], job.plan["argv"], {})  # noqa: S606 (no shell is the point)
     for pidfd in job.wait_for:
         processes.wait(pidfd, _RETURN_SECONDS)
-    notes, namespace = staging.stage(job.plan, job.uid, user_namespace=job.user_namespace)
-    os.write(_NOTES, notes)
+    _carry_out(job, Identity(job.uid, has_root=job.plan["has_root"], processes=job.plan["processes"]))
+
+
+def stand_by(sock: int, preparation: Preparation) -> None:
+    """Prepare, say so with a byte on `sock`, and wait there for an `order` to become a sandbox by. Returns only if none comes."""
+    syscalls.set_name(SPARE)
+    os.dup2(sock, _ORDERS)
+    for number in range(3, _ORDERS):  # so that what is opened now is not in the way of the job's descriptors
+        os.dup2(0, number)
+    syscalls.close_from(_ORDERS + 1)
+    _begin(preparation.enter)
+    identity = Identity(preparation.uid, has_root=preparation.has_root, processes=preparation.processes)
+    identity.mapping("server")
+    with socket.socket(fileno=_ORDERS) as orders:
+        try:
+            orders.send(b"1")
+            message, fds = protocol.receive(orders)
+        except (protocol.Closed, ConnectionError):  # the keeper has gone, or has no use for us
+            return
+    job = Job(plan=message["plan"], uid=preparation.uid, descriptors=tuple(fds), user_namespace=message["user_namespace"])
+    _place(job.descriptors)
+    _carry_out(job, identity)
+
+
+def order(job: Job) -> protocol.Message:
+    """Return what tells a launcher that stands by to carry out `job`; the job's descriptors go beside it."""
+    return {"plan": job.plan, "user_namespace": job.user_namespace}
+
+
+def _begin(enter: tuple[str, ...]) -> None:
+    os.setsid()
+    os.umask(0o022)
+    for path in enter:
+        Path(path).write_text("0")
+
+
+def _carry_out(job: Job, identity: Identity) -> None:
+    os.write(_NOTES, staging.stage(job.plan, identity, user_namespace=job.user_namespace))
     _limit(job)
-    if namespace is not None:
-        _become(namespace)
+    if identity.namespace is not None:
+        _become(identity.namespace)
     syscalls.close_from(_DESCRIPTORS)
-    if namespace is None:
+    if identity.namespace is None:
         syscalls.drop_bounding_set()
         if job.uid is not None:
             _take_ids(job.uid)

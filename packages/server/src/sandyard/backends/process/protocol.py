@@ -13,7 +13,7 @@ from typing import Any, Final
 
 MESSAGE_LIMIT: Final = 60 * 1024
 BODY_LIMIT: Final = 16 * 1024 * 1024
-MAX_FDS: Final = 8
+MAX_FDS: Final = 12
 
 GONE: Final = "gone"
 UNAVAILABLE: Final = "unavailable"

@@ -32,6 +32,8 @@ class Record:
     outer_started: int
     first: int | None = None
     first_started: int | None = None
+    group: str = ""
+    """The name of its control group."""
     uid: int | None = None
     ids: int = 1
     """How many uids from `uid` on are its own: with more than one, `uid` is 0 inside."""
@@ -68,7 +70,7 @@ class Record:
         fresh.replace(directory / NAME)
 
 
-def begun(request: Mapping[str, Any], uid: int | None, ids: int) -> Record:
+def begun(request: Mapping[str, Any], uid: int | None, ids: int, group: str) -> Record:
     """Return the record of a sandbox that is to be started as the keeper's `start` asks, without a process yet."""
     planned = request["plan"]
     shares = [tree for tree in planned["trees"] if tree["mode"] == "rw"] if uid is not None else []
@@ -79,6 +81,7 @@ def begun(request: Mapping[str, Any], uid: int | None, ids: int) -> Record:
         bare=planned["bare"],
         outer=0,
         outer_started=0,
+        group=group,
         uid=uid,
         ids=ids,
         memory_bytes=request["limits"]["memory_bytes"],
@@ -99,6 +102,7 @@ def read(directory: Path) -> Record | None:
         fields: dict[str, Any] = json.loads((directory / NAME).read_text())
         for name in ("shares", "give_back"):
             fields[name] = tuple(fields.get(name, ()))
+        fields["group"] = fields.get("group") or fields["sandbox_id"]  # an earlier version's is named so
         return Record(**fields)
     except (OSError, ValueError, TypeError, KeyError):
         return None

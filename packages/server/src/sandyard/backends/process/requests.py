@@ -48,6 +48,7 @@ def start(
         "cwd": plan.relocated(spec.cwd, places),
         "env": {name: plan.relocated(value, places) for name, value in spec.env.items()},
         "ready_port": spec.ready_port if spec.command else None,
+        **({"user": spec.user} if isolation == "full" else {}),
         **({"processes": spec.limits.processes} if limits_inside else {}),
     }
     return fields, json.dumps(config).encode()

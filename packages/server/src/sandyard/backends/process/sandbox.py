@@ -6,15 +6,12 @@ import contextlib
 import errno
 import os
 import signal
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from sandkit.guest import output
 from sandyard.domain.specs import PROXY_PORT, Limits
 
 from . import achieved, descriptors, launcher, layers, measuring, processes, records
 from .lines import LINE_LIMIT, Lines
-from .protocol import memory_file
 
 if TYPE_CHECKING:
     import socket
@@ -22,9 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .cgroups import Group
-    from .host import Host
-    from .loop import Loop
-    from .volumes import Volumes
+    from .spares import Spare
+    from .surroundings import Surroundings
 
 SAVING = "saving"
 """The place, in a sandbox's directory, of a save under way."""
@@ -33,24 +29,6 @@ _DYING = 0.1
 """Seconds within which the pidfd tells of a death because of which something in /proc is out of reach."""
 _STATUSES = range(256)
 """What an exit code or a signal can be; the guest is believed no other."""
-
-
-class Owner(Protocol):
-    """Who hears of a sandbox: the keeper."""
-
-    def on_started(self, sandbox: Sandbox) -> None: ...
-    def on_listening(self, sandbox: Sandbox) -> None: ...
-    def on_ended(self, sandbox: Sandbox) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every sandbox of a keeper uses."""
-
-    host: Host
-    loop: Loop
-    owner: Owner
-    volumes: Volumes
 
 
 class Sandbox:
@@ -91,57 +69,74 @@ class Sandbox:
         Raises:
             OSError: the machine refused; nothing is left.
         """
-        host = around.host
-        sandbox = cls(around, records.begun(request, *host.take_uids(request["plan"])), None)
+        host, plan = around.host, request["plan"]
+        spare = None if around.volumes.returning() else around.spares.take(plan)
+        ids = (spare.uid, spare.ids) if spare is not None else host.take_uids(plan)
+        name = spare.group_name if spare is not None else request["sandbox"]
+        sandbox = cls(around, records.begun(request, *ids, name), host.group(name))
         around.volumes.hold(sandbox.record)
         try:
+            if spare is not None:
+                sandbox._watch_outer(spare.pid, spare.pidfd)
             sandbox.directory.mkdir(mode=0o700)
-            if host.cgroups.enforced or host.cgroups.can_freeze:
-                sandbox._group = host.cgroups.create(sandbox.record.sandbox_id, Limits(**request["limits"]))
-            sandbox._fork(request["plan"], config, alone=alone)
+            if sandbox._group is not None:
+                sandbox._group.make()
+                sandbox._group.limit(Limits(**request["limits"]))
+            sandbox._begin(plan, config, spare, alone=alone)
         except OSError:
-            sandbox._kill_outer()
-            sandbox._clean()
-            host.free_uids(sandbox.record)
-            around.volumes.let_go(sandbox.record, lambda: None)
-            records.remove(sandbox.directory)
+            sandbox._undo()
             raise
         finally:
             os.close(config)
+            if spare is not None:
+                spare.sock.close()
         return sandbox
 
-    def _fork(self, plan: Mapping[str, Any], config: int, *, alone: bool) -> None:
-        host = self._around.host
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._errors = descriptors.errors_file()
-        printed = output.create(self.directory / records.OUTPUT)
-        filter_ = memory_file("filter", host.filter)
-        (status, status_in), (info, info_in) = descriptors.pipe(), descriptors.pipe()
+    def _begin(self, plan: Mapping[str, Any], config: int, spare: Spare | None, *, alone: bool) -> None:
+        host, loop = self._around.host, self._around.loop
+        ends = descriptors.Ends(self.directory / records.OUTPUT, host.filter, config)
+        self._errors = ends.errors
+        self._pipes = (Lines(loop, ends.info, self._on_info), Lines(loop, ends.status, self._on_status))
         job = launcher.Job(
             plan=plan,
             uid=self.record.uid,
-            descriptors=(nothing, nothing, self._errors, config, printed, status_in, filter_, info_in),
+            descriptors=ends.theirs,
             enter=tuple(map(str, self._group.enter_paths)) if self._group else (),
             user_namespace=host.user_namespace,
             alone=alone,
             wait_for=self._around.volumes.returning(),
         )
         try:
-            pid, self._outer = processes.fork(lambda: launcher.launch(job), errors=self._errors)
+            if spare is None:
+                self._watch_outer(*processes.fork(lambda: launcher.launch(job)))
+            self.record.write(self.directory)
+            if spare is not None:
+                spare.go(job)
         finally:
-            for fd in (nothing, printed, filter_, status_in, info_in):
-                os.close(fd)
+            ends.hand_over()
+
+    def _watch_outer(self, pid: int, pidfd: int) -> None:
+        self._outer = pidfd
+        self._around.loop.watch(pidfd, self._on_outer)
         self.record = self.record.evolve(outer=pid, outer_started=processes.started(pid))
-        self.record.write(self.directory)
-        self._around.loop.watch(self._outer, self._on_outer)
-        self._pipes = (Lines(self._around.loop, info, self._on_info), Lines(self._around.loop, status, self._on_status))
+
+    def _undo(self) -> None:
+        """Leave nothing of a launch that failed."""
+        if self._outer is not None:
+            self._kill_outer()
+            processes.wait(self._outer, _DYING)
+            self._outer = self._closed(self._outer)
+        for pipe in self._pipes:
+            pipe.close()
+        self._clean()
+        self._around.host.free_uids(self.record.uid, self.record.ids)
+        self._around.volumes.let_go(self.record, lambda: None)
+        records.remove(self.directory)
 
     @classmethod
     def of_record(cls, around: Surroundings, record: records.Record) -> Sandbox:
         """Return what an earlier keeper started, not yet taken over."""
-        cgroups = around.host.cgroups
-        group = cgroups.adopt(record.sandbox_id) if cgroups.enforced or cgroups.can_freeze else None
-        return cls(around, record, group)
+        return cls(around, record, around.host.group(record.group))
 
     def take_over(self) -> None:
         """Take hold of its processes. If it has died meanwhile, its end is told as it would have been."""
@@ -365,7 +360,7 @@ class Sandbox:
         return os.pread(self._errors, descriptors.ERRORS_SIZE, 0).rstrip(b"\0").decode(errors="replace")[-LINE_LIMIT:]
 
     def _settle(self, facts: dict[str, Any]) -> None:
-        self._around.host.free_uids(self.record)
+        self._around.host.free_uids(self.record.uid, self.record.ids)
         self.record = self.record.evolve(ended=facts, isolation=self.record.isolation or self._achieved())
         with contextlib.suppress(OSError):  # a full disk must not keep the end from being told
             self.record.write(self.directory)

@@ -16,57 +16,27 @@ from typing import TYPE_CHECKING, Any
 from sandyard import disks
 
 from . import layers, ownership, syscalls, uids
+from .ownership import USER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+
+    from .identities import Identity
 
 STAGE = "/tmp"  # noqa: S108 (covered; bubblewrap resolves its sources through the same mount)
 SPACE = f"{STAGE}/space"
 UPPER, WORK, WHOLE = "upper", "work", "whole"
 _INODE_BYTES = 8192
-_USER_ID = 1000
 _COPIED = "Writable mounts are copies: the kernel refused an overlay"
 _FIXED = "The system cannot be changed: the kernel refused an overlay"
 _ALONE = "A writable mount is this sandbox's alone: its file system knows no mapped mounts"
 
 
-class _Ids:
-    """The ids of one sandbox, and the user namespaces that show the files of others as its own. `uid` None: the keeper's for all."""
-
-    def __init__(self, plan: Mapping[str, Any], uid: int | None) -> None:
-        self.uid = uid
-        self.has_root = bool(plan["has_root"])
-        self.namespace = None if uid is None or not self.has_root else ownership.mapping(0, uid, uids.RANGE, processes=plan["processes"])
-        self._made: dict[str, int] = {} if self.namespace is None else {"own": self.namespace}
-
-    def host(self, inside: int) -> int | None:
-        """Return the host's id of one inside; where there is one id only, it stands for all."""
-        return self.uid if self.uid is None or not self.has_root else self.uid + inside
-
-    def mapping(self, ids: str) -> int | None:
-        """Return the namespace that shows files owned as `ids` says (`system.Tree`); None: they are shown as they are."""
-        user = self.host(_USER_ID)
-        if user is None or self.uid is None:
-            return None
-        if ids not in self._made:
-            self._made[ids] = {
-                "server": lambda: ownership.mapping(os.geteuid(), user),
-                "own": lambda: ownership.mapping(_USER_ID, user),
-                "stored": lambda: ownership.stored(self.uid or 0, uids.RANGE if self.has_root else 1),
-            }[ids]()
-        return self._made[ids]
-
-    def shown(self, ids: str, stored: int) -> int:
-        """Return the host's id under which a file owned by `stored` is to be shown, where it cannot be mapped."""
-        inside = stored if ids == "own" else _USER_ID
-        return self.host(inside) or 0
-
-
 class _Stage:
     """One launch's stage."""
 
-    def __init__(self, plan: Mapping[str, Any], uid: int | None, *, user_namespace: bool) -> None:
-        self.ids = _Ids(plan, uid)
+    def __init__(self, plan: Mapping[str, Any], ids: Identity, *, user_namespace: bool) -> None:
+        self.ids = ids
         self._trees = {tree["name"]: tree for tree in plan["trees"]}
         self._user_attributes = user_namespace
         self._owned: set[str] = set()
@@ -79,7 +49,7 @@ class _Stage:
 
     def _open(self, tree: Mapping[str, Any], place: str) -> int:
         if tree["mode"] == "rw" and self.ids.uid is not None:
-            ownership.claim(place, uids.STORED + _USER_ID)
+            ownership.claim(place, uids.STORED + USER_ID)
         fd = syscalls.clone_tree(place)
         mapping = self.ids.mapping(tree["ids"])
         if mapping is None:
@@ -94,7 +64,7 @@ class _Stage:
         return fd
 
     def _take_alone(self, place: str) -> None:
-        user = self.ids.host(_USER_ID)
+        user = self.ids.host(USER_ID)
         assert user is not None
         ownership.give(place, user)
         self._note(_ALONE)
@@ -229,14 +199,11 @@ def opaque_attribute(*, user_namespace: bool) -> str:
     return "user.overlay.opaque" if user_namespace else "trusted.overlay.opaque"
 
 
-def stage(plan: Mapping[str, Any], uid: int | None, *, user_namespace: bool) -> tuple[bytes, int | None]:
-    """Build the stage of `plan` in a new mount namespace of the calling process.
-
-    Return a JSON line `{"notes": [...]}`, and the user namespace that the sandbox is to live in, if it has a root.
-    """
+def stage(plan: Mapping[str, Any], ids: Identity, *, user_namespace: bool) -> bytes:
+    """Build the stage of `plan` in a new mount namespace of the calling process; return a JSON line `{"notes": [...]}`."""
     syscalls.unshare(syscalls.NEWNS)
     syscalls.make_private()
-    building = _Stage(plan, uid, user_namespace=user_namespace)
+    building = _Stage(plan, ids, user_namespace=user_namespace)
     opened = [(tree["name"], building.open(tree)) for tree in plan["trees"]]
     syscalls.mount("tmpfs", STAGE, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=1m")
     building.make_space(plan["space"])
@@ -246,7 +213,7 @@ def stage(plan: Mapping[str, Any], uid: int | None, *, user_namespace: bool) -> 
         building.write(name, text)
     for part in plan["parts"]:
         building.attach(part)
-    return json.dumps({"notes": building.notes}).encode() + b"\n", building.ids.namespace
+    return json.dumps({"notes": building.notes}).encode() + b"\n"
 
 
 def _attach(fd: int, target: str) -> None:

@@ -34,6 +34,7 @@ _MOUNT_ATTR_NODEV = 4
 _MOUNT_ATTR_IDMAP = 0x00100000
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _LAST_CAPABILITY = 63
@@ -136,6 +137,11 @@ def close_from(first: int) -> None:
 def become_subreaper() -> None:
     """Have orphaned descendants come to this process."""
     _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl subreaper")
+
+
+def set_name(name: str) -> None:
+    """Show the process under this name, of at most 15 bytes, until it executes something."""
+    _checked(_libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0), "prctl name")
 
 
 def die_with_parent(number: int) -> None:
