@@ -35,6 +35,7 @@ PROMISES = [
     ),
     ("files.usage", "issue 4 §1", "What a sandbox uses of processor, memory and disk is measured, with and without control groups."),
     ("files.command_user", "issue 4 §5", "A command in a sandbox with a root runs as `user`, or as the user that is asked for."),
+    ("states.durable", "issue 4 §2", "What was reported as saved, snapshot or built survives a power cut."),
     ("files.guest", "issue 4 §3", "A sandbox without a command starts when its guest accepts, and lives until it is stopped."),
     (
         "files.mounted-live",

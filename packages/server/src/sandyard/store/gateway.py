@@ -65,7 +65,8 @@ class SqlitePrefabs:
         return await self._reader.do(lambda db: VERSIONS.all(db, rest, (prefab_id, prefab_id, *map(str, states))))
 
     async def change_version(self, version_id: str, expected: Sequence[str], **fields: object) -> PrefabVersion | None:
-        return await self._writer.do(lambda db: VERSIONS.change(db, version_id, expected, fields))
+        deployed = fields.get("state") == PrefabState.DEPLOYED
+        return await self._writer.do(lambda db: VERSIONS.change(db, version_id, expected, fields), durable=deployed)
 
 
 class SqliteJobs:

@@ -46,7 +46,8 @@ class SqliteSandboxes(_Rows):
         return await self._reader.do(lambda db: SANDBOXES.first(db, "WHERE id = ?", (sandbox_id,)))
 
     async def change(self, sandbox_id: str, expected: Sequence[str], **fields: object) -> Sandbox | None:
-        return await self._writer.do(lambda db: SANDBOXES.change(db, sandbox_id, expected, fields))
+        put_away = fields.get("saved") is True  # it outlives the machine's power; a running one does not
+        return await self._writer.do(lambda db: SANDBOXES.change(db, sandbox_id, expected, fields), durable=put_away)
 
     async def by_idempotency_key(self, owner: str, key: str) -> Sandbox | None:
         return await self._reader.do(lambda db: SANDBOXES.first(db, "WHERE owner = ? AND idempotency_key = ?", (owner, key)))
@@ -132,11 +133,12 @@ class SqliteBuilds(_Rows):
     async def change(self, build_id: str, expected: Sequence[str], **fields: object) -> Build | None:
         def work(db: sqlite3.Connection) -> Build | None:
             build = BUILDS.change(db, build_id, expected, fields)
-            if build is not None and fields.get("state") == BuildState.DEPLOYED:
+            if build is not None and deployed:
                 _publish(db, build)
             return build
 
-        return await self._writer.do(work)
+        deployed = fields.get("state") == BuildState.DEPLOYED
+        return await self._writer.do(work, durable=deployed)
 
     async def list(self, *, template_id: str | None = None, states: Sequence[str] = ()) -> Sequence[Build]:
         rest = (
@@ -158,7 +160,7 @@ class SqliteBuilds(_Rows):
             if build is not None:
                 _point(db, build, tags, at)
 
-        await self._writer.do(work)
+        await self._writer.do(work, durable=True)
 
     async def untag(self, template_id: str, tags: Sequence[str]) -> None:
         values = [(template_id, tag) for tag in tags]
@@ -199,14 +201,14 @@ class SqliteKeys(_Rows):
     """`ports.KeyRows`."""
 
     async def add(self, key: ApiKey) -> None:
-        await self._writer.do(lambda db: KEYS.insert(db, key))
+        await self._writer.do(lambda db: KEYS.insert(db, key), durable=True)
 
     async def list(self) -> Sequence[ApiKey]:
         return await self._reader.do(lambda db: KEYS.all(db, "ORDER BY created_at, rowid"))
 
     async def revoke(self, key_id: str, at: float) -> bool:
         sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
-        return await self._writer.do(lambda db: db.execute(sql, (at, key_id)).rowcount == 1)
+        return await self._writer.do(lambda db: db.execute(sql, (at, key_id)).rowcount == 1, durable=True)
 
 
 class SqliteStore:

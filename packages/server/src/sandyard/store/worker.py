@@ -25,6 +25,7 @@ GROUP = 256
 class _Job:
     work: Callable[[sqlite3.Connection], Any]
     future: asyncio.Future[Any]
+    durable: bool
     result: object = None
     error: Exception | None = None
 
@@ -46,8 +47,10 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="sandyard-store", daemon=True)
         self._thread.start()
 
-    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in a transaction and return its result once it is committed.
+    async def do(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Run `work` in a transaction and return its result once it is committed: no death of the process undoes it.
+
+        With `durable` no power cut does, either; it waits for the disk, and all that was committed before is as safe then.
 
         Raises:
             RowConflict: a constraint of the schema refused it.
@@ -56,7 +59,7 @@ class Worker:
         if self._closed:
             raise StoreUnavailable(f"The database {self._path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Job(work, future))
+        self._queue.put(_Job(work, future, durable))
         return await future
 
     async def close(self) -> None:
@@ -91,6 +94,7 @@ class Worker:
 
     def _transact(self, jobs: list[_Job]) -> None:
         try:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if any(job.durable for job in jobs) else 'NORMAL'}")
             self._connection.execute(self._begin)
             for job in jobs:
                 self._run_one(job)

@@ -88,6 +88,7 @@ class Builder:
         try:
             with anyio.fail_after(self._settings.build_timeout):
                 result = await (self._agent(build, log) if build.kind is BuildKind.AGENT else self._by_steps(build, log))
+                await anyio.to_thread.run_sync(trees.settle, self._settings.data_dir)
         except BuildFailed as failure:
             await self._failed(build, log, str(failure), failed_step=failure.step)
         except TimeoutError:

@@ -113,6 +113,7 @@ class PrefabBuilder:
             with anyio.fail_after(self._settings.build_timeout):
                 await self._install(row)
                 await self._try(row)
+                await anyio.to_thread.run_sync(trees.settle, self._settings.data_dir)
         except _Failed as failure:
             await self._end(row, PrefabState.FAILED, str(failure), failure.log)
         except TimeoutError:

@@ -7,13 +7,14 @@ that was cut short is nowhere. It dies with the keeper.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sandyard import trees
 
 from . import layers, processes, saved, syscalls, uids
 from .sandbox import SAVING
@@ -36,45 +37,59 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Saving:
     """One save under way; `then` is called once with its size in bytes, or a sentence that says why there is none.
 
-    The state is moved to `into`, a path, and not by a descriptor of the server's: its mounts may be others than the keeper's.
+    The sandbox stands still while it is copied, and runs on while the disk takes what was copied. The state is moved to `into`, a
+    path, and not by a descriptor of the server's: its mounts may be others than the keeper's.
     """
 
     def __init__(self, loop: Loop, host: Host, sandbox: Sandbox, into: str) -> None:
         self._loop = loop
         self._sandbox = sandbox
-        self._result = os.memfd_create("result", os.MFD_CLOEXEC)
         self._directory = sandbox.directory
         self.then: list[Callable[[int | str], None]] = []
-        try:
-            sandbox.stand_still()
-            record = sandbox.record
-            job = _Job(record, host, self._directory, Path(into))
-            _, self._worker = processes.fork(lambda: _save(job, self._result), errors=self._result)
-        except BaseException:
-            os.close(self._result)
-            raise
-        loop.watch(self._worker, self._on_worker)
+        sandbox.stand_still()
+        job = _Job(sandbox.record, host, self._directory, Path(into))
+        self._begin(lambda result: _save(job, result), lambda size: self._on_copied(job, size))
 
     def cancel(self) -> None:
         """End it; `then` follows."""
         processes.kill(self._worker)
 
-    def _on_worker(self) -> None:
+    def _begin(self, work: Callable[[int], None], then: Callable[[int], None]) -> None:
+        """Do `work` in a child, which writes a size to the descriptor that it is given; go on with that."""
+        self._result = os.memfd_create("result", os.MFD_CLOEXEC)
+        try:
+            _, self._worker = processes.fork(lambda: work(self._result), errors=self._result)
+        except BaseException:
+            os.close(self._result)
+            raise
+        self._loop.watch(self._worker, lambda: self._on_worker(then))
+
+    def _on_worker(self, then: Callable[[int], None]) -> None:
         self._loop.unwatch(self._worker)
         os.close(self._worker)
         text = os.pread(self._result, _RESULT_SIZE, 0).decode(errors="replace")
         os.close(self._result)
-        if text.startswith("{"):
-            self._finish(json.loads(text)["size"])
+        if text.isdigit():
+            then(int(text))
             return
         lines = [line for line in text.splitlines() if line.strip()]
-        reason = lines[-1].strip() if lines else "it was cut short"
-        _, pidfd = processes.fork(lambda: layers.remove(None, str(self._directory / SAVING)))
-        self._loop.watch(pidfd, lambda: self._on_discarded(pidfd, reason))
+        self._discard(lines[-1].strip() if lines else "it was cut short")
 
-    def _on_discarded(self, pidfd: int, reason: str) -> None:
-        self._loop.unwatch(pidfd)
-        os.close(pidfd)
+    def _on_copied(self, job: _Job, size: int) -> None:
+        with suppress(OSError):  # it has ended meanwhile
+            self._sandbox.move_on()
+        try:
+            self._begin(lambda result: _keep(job, size, result), self._finish)
+        except OSError as error:
+            self._discard(str(error))
+
+    def _discard(self, reason: str) -> None:
+        _, self._worker = processes.fork(lambda: layers.remove(None, str(self._directory / SAVING)))
+        self._loop.watch(self._worker, lambda: self._on_discarded(reason))
+
+    def _on_discarded(self, reason: str) -> None:
+        self._loop.unwatch(self._worker)
+        os.close(self._worker)
         self._finish(f"The sandbox could not be saved: {reason}")
 
     def _finish(self, result: int | str) -> None:
@@ -93,7 +108,7 @@ class _Job:
 
 
 def _save(job: _Job, result: int) -> None:
-    """Write the state and say how large it is. Runs in the child."""
+    """Write the state beside its place, and say how large it is. Runs in the child."""
     syscalls.die_with_parent(signal.SIGKILL)
     place = job.directory / SAVING
     if job.directory.stat().st_dev != job.into.parent.stat().st_dev:
@@ -101,10 +116,19 @@ def _save(job: _Job, result: int) -> None:
     place.mkdir(mode=0o700)
     state = _write_parts(job.record, job.host, place)
     (place / saved.NAME).write_text(state.text())
+    os.write(result, str(state.size_bytes).encode())
+
+
+def _keep(job: _Job, size: int, result: int) -> None:
+    """Move what was written to its place, once the disk has it: what is told to be saved survives a power cut. Runs in the child."""
+    syscalls.die_with_parent(signal.SIGKILL)
+    place = job.directory / SAVING
+    trees.settle(place)
     if os.path.lexists(job.into):
         raise FileExistsError(errno.EEXIST, f"{job.into.name} exists already")
     place.rename(job.into)
-    os.write(result, json.dumps({"size": state.size_bytes}).encode())
+    trees.settle_entries(job.into.parent)
+    os.write(result, str(size).encode())
 
 
 def _write_parts(record: Record, host: Host, place: Path) -> saved.State:
