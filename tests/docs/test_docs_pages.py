@@ -41,7 +41,7 @@ def program(name: str) -> ModuleType:
 
 
 @pytest.mark.promise("docs.run")
-@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "docs/quickstart.md", "docs/errors.md"])
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "docs/quickstart.md", "docs/errors.md", "docs/agent-client.md"])
 def test_code_on_pages_is_a_file_of_docs_src(page: str) -> None:
     shown = blocks(page, "python", "yaml")
     assert shown
@@ -117,16 +117,17 @@ async def test_the_readme_s_steps_deploy_and_call(tmp_path: Path) -> None:
         )
         assert steps.returncode == 0, steps.stderr
         assert steps.stdout.endswith("2 notes so far:\n1. buy milk\n2. call Ada\n")
-        handled = subprocess.run(  # noqa: ASYNC221
-            [sys.executable, "docs_src/errors.py"],
-            cwd=tmp_path,
-            env={**env, **platform.env},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert handled.stdout == "1 notes so far:\n1. a note\n\n"
+        for name, said in (("errors", "1. a note\n\n"), ("sync_call", "2 notes so far:\n1. buy milk\n2. call Ada\n")):
+            done = subprocess.run(  # noqa: ASYNC221
+                [sys.executable, f"docs_src/{name}.py"],
+                cwd=tmp_path,
+                env={**env, **platform.env},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.stdout.endswith(said), done.stderr
 
 
 @pytest.mark.anyio
