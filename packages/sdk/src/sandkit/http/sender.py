@@ -173,10 +173,13 @@ class _Pool(aiohttp.TCPConnector):
             self._trimming = self._loop.call_later(IDLE_AFTER, self._trim)
 
     def _trim(self) -> None:
-        """Close the connections that have been idle for longest."""
+        """Close the connections that have been idle for longest; those of a burst that still goes on are looked at again."""
         self._trimming = None
         idle = sorted(((since, protocol, kept) for kept in self._conns.values() for protocol, since in kept), key=lambda one: one[0])
         for since, protocol, kept in idle[: max(0, len(idle) - self.max_idle)]:
+            if time.monotonic() - since < IDLE_AFTER:
+                self._trimming = self._loop.call_later(IDLE_AFTER, self._trim)
+                break
             kept.remove((protocol, since))
             protocol.close()
 

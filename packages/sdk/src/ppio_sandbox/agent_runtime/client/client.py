@@ -163,7 +163,7 @@ class AgentRuntimeClient:
             InvocationError: the agent failed.
             AgentClientError: as `create_session` and `SandboxSession.invoke` raise.
         """
-        body = invocation.prepared(request)  # a session is made only for what can be sent
+        body, _ = invocation.prepared(request)  # a session is made only for what can be sent
         session, is_ours = await self._session_for(template_id, create_session, sandbox_id or session_id)
         try:
             return await session.call(body, timeout)
@@ -228,7 +228,7 @@ class AgentRuntimeClient:
         return await self.create_session(template_id), True
 
     async def _chunks(self, template_id: str, request: AnyRequest, may_create: bool, sandbox_id: str | None) -> Opening:
-        body = invocation.prepared(request)
+        body, _ = invocation.prepared(request)
         session, is_ours = await self._session_for(template_id, may_create, sandbox_id)
         stream = session.stream(body)
         try:

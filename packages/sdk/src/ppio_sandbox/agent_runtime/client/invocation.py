@@ -10,13 +10,14 @@ import orjson
 from ppio_sandbox.agent_runtime.client import faults
 from ppio_sandbox.agent_runtime.client.exceptions import AgentClientError, InvocationError, NetworkError
 from ppio_sandbox.agent_runtime.exceptions import ValidationError
+from sandkit.http import agents
 from sandkit.wire.invocations import ENVELOPE_KEYS, InvocationRequest, InvocationResponse
 from sandkit.wire.sse import ERROR_EVENT, MEDIA_TYPE, Decoder, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandkit.http.messages import Reply
+    from sandkit.http.messages import Reply, Request
 
 
 def body_of(request: object) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def body_of(request: object) -> dict[str, Any]:
     return body
 
 
-def prepared(request: object) -> dict[str, Any]:
-    """Return `body_of(request)`, if it can be sent.
+def prepared(request: object, *, stream: bool = False) -> tuple[dict[str, Any], Request]:
+    """Return `body_of(request)`, and the call to the agent with it; `stream` asks for a stream, whatever the body says.
 
     Raises:
         InvocationError: as `body_of`.
@@ -52,10 +53,11 @@ def prepared(request: object) -> dict[str, Any]:
     """
     try:
         body = body_of(request)
-        orjson.dumps(body)
+        if stream:
+            body["stream"] = True
+        return body, agents.invoke(body, stream=stream)
     except (TypeError, ValueError) as error:
         raise ValidationError(f"the request has no form in JSON: {error}", "bad_request") from error
-    return body
 
 
 def response_of(reply: Reply, sandbox_id: str, seconds: float) -> InvocationResponse:

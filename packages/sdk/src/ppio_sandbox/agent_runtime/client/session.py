@@ -77,12 +77,12 @@ class SandboxSession(SessionState):
     async def call(self, request: AnyRequest, timeout: float | None = None) -> InvocationResponse:  # noqa: ASYNC109 (of the call)
         """Call the agent and return its whole answer. `timeout` is in seconds; else the request's own, else the client's."""
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.prepared(request)
+        body, to_agent = invocation.prepared(request)
         seconds = rules.call_seconds(body, timeout, self.client.timeout)
         started = time.perf_counter()
-        request_to_agent = await self._addressed(agents.invoke(body, stream=False))
+        to_agent = await self._addressed(to_agent)
         try:
-            reply = await self._platform.ask(request_to_agent, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
+            reply = await self._platform.ask(to_agent, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
             return invocation.response_of(reply, self.sandbox_id, time.perf_counter() - started)
         except AgentClientError as error:
             await self._explain(error)
@@ -193,9 +193,9 @@ class SandboxSession(SessionState):
 
     async def _chunks(self, request: AnyRequest, timeout: float | None) -> Opening:  # noqa: ASYNC109 (of each silence)
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.prepared(request) | {"stream": True}
+        body, to_agent = invocation.prepared(request, stream=True)
         seconds = rules.call_seconds(body, timeout, self.client.timeout)
-        to_agent = await self._addressed(agents.invoke(body, stream=True))
+        to_agent = await self._addressed(to_agent)
         started = time.perf_counter()
         try:
             async with self._platform.stream(to_agent, otherwise=InvocationError, sandbox_id=self.sandbox_id, seconds=seconds) as reply:

@@ -167,7 +167,7 @@ class SyncAgentRuntimeClient:
         session_id: str | None = None,
     ) -> InvocationResponse:
         """Call an agent once: in the session named, or else in one made for this call and closed after it."""
-        body = invocation.prepared(request)  # a session is made only for what can be sent
+        body, _ = invocation.prepared(request)  # a session is made only for what can be sent
         session, is_ours = self._session_for(template_id, create_session, sandbox_id or session_id)
         try:
             return session.call(body, timeout)
@@ -231,7 +231,7 @@ class SyncAgentRuntimeClient:
         return self.create_session(template_id), True
 
     def _chunks(self, template_id: str, request: AnyRequest, may_create: bool, sandbox_id: str | None) -> Generator[str]:
-        body = invocation.prepared(request)
+        body, _ = invocation.prepared(request)
         session, is_ours = self._session_for(template_id, may_create, sandbox_id)
         try:
             with session.stream(body) as stream:

@@ -105,9 +105,9 @@ class SyncSandboxSession(SessionState):
     def call(self, request: AnyRequest, timeout: float | None = None) -> InvocationResponse:
         """Call the agent and return its whole answer. `timeout` is in seconds; else the request's own, else the client's."""
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.prepared(request)
+        body, to_agent = invocation.prepared(request)
         seconds = rules.call_seconds(body, timeout, self.client.timeout)
-        to_agent = self._addressed(agents.invoke(body, stream=False))
+        to_agent = self._addressed(to_agent)
         started = time.perf_counter()
         try:
             reply = self._platform.ask(to_agent, sandbox_id=self.sandbox_id, otherwise=InvocationError, seconds=seconds)
@@ -205,9 +205,9 @@ class SyncSandboxSession(SessionState):
 
     def _chunks(self, request: AnyRequest, timeout: float | None) -> Generator[str]:
         rules.check_open(self.status, self.sandbox_id)
-        body = invocation.prepared(request) | {"stream": True}
+        body, to_agent = invocation.prepared(request, stream=True)
         seconds = rules.call_seconds(body, timeout, self.client.timeout)
-        to_agent = self._addressed(agents.invoke(body, stream=True))
+        to_agent = self._addressed(to_agent)
         started = time.perf_counter()
         try:
             with self._platform.stream(to_agent, otherwise=InvocationError, sandbox_id=self.sandbox_id, seconds=seconds) as reply:
