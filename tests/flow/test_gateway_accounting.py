@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from sandyard.app.platform import SystemClock
@@ -187,3 +188,56 @@ async def test_a_flood_from_everywhere_is_few_entries(tmp_path: Path) -> None:
     assert sum(int(entry.outcome.split()[0]) for entry in entries) == 20_001
     assert (await audit.verify()).problem is None
     await store.close()
+
+
+async def logs(platform: Platform, path: str, **params: int) -> list[dict[str, Any]]:
+    reply = await platform.api.get(f"/v1/{path}/logs", params=params)
+    assert reply.status_code == 200, reply.text
+    return reply.json()["logs"]
+
+
+@pytest.mark.promise("gateway-logs.kept")
+async def test_what_calls_print_is_kept_for_their_caller(gateway: Platform) -> None:
+    batch = await ask(gateway, call(KIT, "say", {"text": "first"}), call(KIT, "add", {"a": 1}), call(KIT, "boom", {}))
+    job = batch.json()["job_id"]
+    said, failed = await logs(gateway, f"jobs/{job}")
+    assert (said["call"], said["text"], said["status"], said["function_name"]) == (0, "0 first\n", "SUCCESS", "say")
+    assert (failed["call"], failed["status"]) == (2, "FAILED")
+    assert failed["text"].startswith("before the end\n")
+    long = (await ask(gateway, call(KIT, "say", {"text": "many", "times": 5000}))).json()["job_id"]
+    (cut,) = await logs(gateway, f"jobs/{long}")
+    assert len(cut["text"]) <= 16 * 1024
+    assert cut["text"].endswith("\n4999 many\n")
+    assert cut["text"].splitlines()[0].endswith(" many")
+    newest = await logs(gateway, f"prefabs/{KIT}", limit=2)
+    assert [log["job_id"] for log in newest] == [job, long]
+    assert await logs(gateway, f"prefabs/{KIT}", after=newest[-1]["number"]) == []
+    stranger = agent(gateway, "somebody-else")
+    assert (await bare(gateway, f"/v1/jobs/{job}/logs", stranger)).status_code == 404
+    assert (await bare(gateway, f"/v1/prefabs/{KIT}/logs", stranger)).status_code == 404
+    assert (await bare(gateway, f"/v1/prefabs/{KIT}/logs", {})).status_code == 401
+
+
+@pytest.mark.promise("gateway-logs.kept")
+async def test_logs_are_followed(gateway: Platform) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command("prefab", "logs", KIT, "--follow", "--data-dir", str(gateway.data_dir)), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(120):
+            await ask(gateway, call(KIT, "say", {"text": "before"}))
+            while b"before" not in await process.stdout.readline():
+                continue
+            await ask(gateway, call(KIT, "say", {"text": "red \x1b[31m"}))
+            while b"red" not in (line := await process.stdout.readline()):
+                continue
+        assert line == "0 red \N{REPLACEMENT CHARACTER}[31m\n".encode()
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def bare(platform: Platform, path: str, headers: dict[str, str]) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=platform.api_url, timeout=60, trust_env=False) as client:
+        return await client.get(path, headers=headers)

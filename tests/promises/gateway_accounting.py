@@ -29,6 +29,11 @@ PROMISES: list[tuple[str, ...]] = [
         "The audit names who published, yanked, uploaded, deleted, made or revoked a key, set or forgot a secret, and no value of any.",
     ),
     ("gateway-audit.flood", _5, "Refused credentials are in the audit, and a flood of them is a few entries a minute."),
+    (
+        "gateway-logs.kept",
+        _5,
+        "What a call prints is kept for its caller alone, by job and by prefab: the last 16 KiB, a day, without secrets; sandyard prefab logs follows.",
+    ),
     ("gateway-files.s3", _5, "Bytes are kept in a bucket of an S3-compatible server by --blobs s3://…, with the same signed URLs."),
     (
         "gateway-files.direct_up",

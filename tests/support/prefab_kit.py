@@ -54,6 +54,12 @@ def boom(message: str = "no") -> dict:
     raise ValueError(message)
 
 
+def say(text: str, times: int = 1) -> dict:
+    for number in range(times):
+        print(number, text)
+    return {}
+
+
 def leave(code: int = 3) -> dict:
     os._exit(code)
 

@@ -147,6 +147,7 @@ _KIT = (
     function("strange", {"self": "string", "files": "string"}),
     function("where"),
     _with(function("boom"), _optional("message", "string")),
+    _with(function("say", {"text": "string"}), _optional("times", "integer")),
     _with(function("leave"), _optional("code", "integer")),
     function("crash"),
     _with(function("nap", {"seconds": "number"}), _optional("mark", "string")),

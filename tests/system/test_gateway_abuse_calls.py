@@ -92,12 +92,15 @@ async def test_45_89_secrets_are_never_shown(secretive: Platform) -> None:
     assert [event["data"] for event in found if event["type"] in {"content", "done"}] == ["***", "***"]
     job = await run(secretive, call(ABUSE, "use", {"how": "return"}), headers={"Prefer": "respond-async"})
     job_id = job.json()["job_id"]
+    printed = (await secretive.api.get(f"/v1/prefabs/{ABUSE}/logs")).text
+    assert printed.count("printed ***") >= 2
     streamed = await secretive.api.get(f"/v1/jobs/{job_id}/events")
     said = [
         json.dumps(returned),
         json.dumps(raised),
         json.dumps(found),
         streamed.text,
+        printed,
         (await secretive.api.get(f"/v1/jobs/{job_id}")).text,
         (await secretive.api.get("/v1/secrets")).text,
         (await secretive.api.get(f"/v1/prefabs/{ABUSE}/secrets")).text,

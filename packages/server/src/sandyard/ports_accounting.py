@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sandyard.domain.accounting import AuditEntry, KeptSecret, Quota, Reservation, UsageLine
+    from sandyard.domain.calls import CallLog
     from sandyard.domain.files import File, FileKind
 
 
@@ -147,3 +148,21 @@ class AuditRows(Protocol):
     async def read(self, after: int, limit: int) -> Sequence[AuditEntry]: ...
 
     async def last(self) -> AuditEntry | None: ...
+
+
+class CallLogRows(Protocol):
+    """Rows of what calls have printed."""
+
+    async def add(self, log: CallLog, most: int) -> None:
+        """Add a log with the next number; of its owner's the newest `most` stay."""
+        ...
+
+    async def of_job(self, owner: str, user: str, job_id: str) -> Sequence[CallLog]: ...
+
+    async def of_prefab(self, owner: str, user: str, prefab_id: str, *, after: int | None, limit: int) -> Sequence[CallLog]:
+        """Return logs by number: those after one, or (None) the newest."""
+        ...
+
+    async def forget(self, before: float) -> int:
+        """Remove those from before a time; return how many."""
+        ...

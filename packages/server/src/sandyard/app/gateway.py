@@ -19,6 +19,7 @@ from sandyard.services.files.arriving import Place
 from sandyard.services.files.keeping import Files
 from sandyard.services.files.signing import KEY_FILE as FILE_KEY
 from sandyard.services.files.signing import Signer
+from sandyard.services.prefabs.call_logs import CallLogs
 from sandyard.services.prefabs.execution import Execution
 from sandyard.services.prefabs.jobs import Jobs
 from sandyard.services.prefabs.preflight import Neighbours, Preflight
@@ -81,7 +82,8 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
     neighbours = Neighbours(files=files, secrets=kept, quotas=quotas, tokens=children, audit=context.audit)
     registry = Registry(context, wakes)
     workers = Workers(context, exits, admission)
-    execution = Execution(settings.gateway, workers, neighbours.files, neighbours.tokens)
+    logs = CallLogs(context.store.call_logs, context.clock, wakes)
+    execution = Execution(settings.gateway, workers, neighbours.files, neighbours.tokens, logs)
     preflight = Preflight(registry, neighbours, context.clock, settings.gateway.call_timeout)
     jobs = Jobs(context, preflight, execution, neighbours, wakes)
     builder = PrefabBuilder(context, registry, exits, wakes, Path(uv.find_uv_bin()))
@@ -90,6 +92,7 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
         callers=_callers(context, keys, tokens, children),
         registry=registry,
         jobs=jobs,
+        logs=logs,
         files=files,
         signer=signer,
         secrets=kept,
@@ -104,7 +107,7 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
         jobs=jobs,
         files=files,
         quotas=quotas,
-        loops=(workers.run, jobs.run, builder.run, files.run, quotas.run, tools.run),
+        loops=(workers.run, logs.run, jobs.run, builder.run, files.run, quotas.run, tools.run),
     )
 
 

@@ -112,6 +112,32 @@ def yank(
     typer.echo(f"{found['id']} {found['version']} is {found['deployment_status'].lower()}")
 
 
+@app.command()
+def logs(
+    prefab: Annotated[str, typer.Argument(help="ID")],
+    data_dir: DataDirOption = None,
+    last: Annotated[int, typer.Option(min=1, max=1000, help="How many calls.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those to come, until Ctrl-C.")] = False,
+) -> None:
+    """Show what your own calls of a prefab have printed in the last day: the last 16 KiB of each."""
+    server = Server.find(data_dir)
+    path = f"/v1/prefabs/{_named(prefab)[0]}/logs"
+    number = _print_logs(server.ask("GET", f"{path}?limit={last}")["logs"], 0)
+    while follow:
+        number = _print_logs(server.ask("GET", f"{path}?after={number}&wait={_WAIT}")["logs"], number)
+
+
+def _print_logs(logs: list[dict[str, Any]], number: int) -> int:
+    """Print logs and return the last one's number, or `number` where there are none."""
+    for item in logs:
+        about = f"{item['prefab_id']}@{item['version']}/{item['function_name']}"
+        typer.echo(f"--- {item['at']}  {item['job_id']}.{item['call']}  {about}  {item['status']}")
+        for line in item["text"].splitlines():
+            typer.echo(_plain(line.expandtabs()))
+        number = item["number"]
+    return number
+
+
 def _named(prefab: str) -> tuple[str, str]:
     from urllib.parse import quote
 

@@ -122,3 +122,20 @@ class JobEvent:
     number: int
     call: int
     data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLog:
+    """A row: the last of what one call printed, without secrets. `number` grows, and is the store's; `call` is `{job_id}.{place}`."""
+
+    number: int = 0
+    call: str
+    job_id: str
+    owner: str
+    user: str
+    prefab_id: str
+    version: str
+    function: str
+    at: float
+    succeeded: bool
+    text: str

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sandyard.domain.calls import CallResult, Job, JobEvent, JobState
+from sandyard.domain.calls import CallLog, CallResult, Job, JobEvent, JobState
 from sandyard.domain.errors import RowConflict
 from sandyard.domain.prefabs import Prefab, PrefabState, PrefabVersion
 
@@ -141,3 +141,31 @@ async def events_are_read_on_and_forgotten_with_their_job(store: Store) -> None:
     assert await store.jobs.get("j0") is None
     assert await store.jobs.events("j0", 0, 100) == []
     assert await store.jobs.get("j1") is not None
+
+
+@_case
+async def what_calls_print_is_numbered_and_cut_to_the_newest(store: Store) -> None:
+    log = CallLog(
+        call="j0.0",
+        job_id="j0",
+        owner="ann",
+        user="ann",
+        prefab_id="pack-one",
+        version="1.0.0",
+        function="f",
+        at=1.0,
+        succeeded=True,
+        text="a",
+    )
+    for number in range(5):
+        await store.call_logs.add(replace(log, call=f"j{number}.0", job_id=f"j{number}", at=float(number)), 3)
+    await store.call_logs.add(replace(log, owner="bob", user="bob", at=9.0), 3)
+    newest = await store.call_logs.of_prefab("ann", "ann", "pack-one", after=None, limit=2)
+    assert [(log.job_id, log.succeeded) for log in newest] == [("j3", True), ("j4", True)]
+    assert [log.job_id for log in await store.call_logs.of_prefab("ann", "ann", "pack-one", after=0, limit=2)] == ["j2", "j3"]
+    assert await store.call_logs.of_prefab("ann", "ann", "pack-one", after=newest[-1].number, limit=2) == []
+    assert await store.call_logs.of_prefab("ann", "eve", "pack-one", after=0, limit=9) == []
+    assert [log.text for log in await store.call_logs.of_job("ann", "ann", "j4")] == ["a"]
+    assert await store.call_logs.of_job("ann", "ann", "j0") == []
+    assert await store.call_logs.forget(4.0) == 2
+    assert [log.job_id for log in await store.call_logs.of_prefab("ann", "ann", "pack-one", after=None, limit=9)] == ["j4"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.domain.templates import BuildState
 from sandyard.store.accounting import SqliteAudit, SqliteQuotas, SqliteSecrets
+from sandyard.store.call_logs import SqliteCallLogs
 from sandyard.store.connection import MEMORY, connect, migrate
 from sandyard.store.events import SqliteEvents
 from sandyard.store.files import SqliteFiles
@@ -228,6 +229,7 @@ class SqliteStore:
         self.quotas = SqliteQuotas(writer, reader)
         self.secrets = SqliteSecrets(writer, reader)
         self.audit = SqliteAudit(writer, reader)
+        self.call_logs = SqliteCallLogs(writer, reader)
         self.volumes = SqliteVolumes(writer, reader)
         self.sandbox_secrets = SqliteSandboxSecrets(writer, reader)
 

@@ -65,6 +65,8 @@ class Conversation:
         self._limit = limit + _SLACK
         self.size = 0
         """Bytes of the last message."""
+        self.left: Departure | None = None
+        """How the process ended, once that was heard."""
 
     @classmethod
     async def open(cls, sock: socket.socket, limit: int) -> Conversation:
@@ -96,7 +98,8 @@ class Conversation:
             case "event" if isinstance(params, dict):
                 return cast("dict[str, Any]", params)
             case "exited" if isinstance(params, dict):
-                return _departure(cast("dict[str, Any]", params))
+                self.left = _departure(cast("dict[str, Any]", params))
+                return self.left
             case None:
                 return _answer(message)
             case _:
@@ -123,6 +126,11 @@ class Conversation:
                     if isinstance(heard, Departure):
                         return heard
         return Departure()
+
+    def hang_up(self) -> None:
+        """Say no more, which ends the process if it still runs; how it ended can be heard."""
+        with suppress(OSError):
+            self._writer.write_eof()
 
     def close(self) -> None:
         """End the connection, whatever is under way."""

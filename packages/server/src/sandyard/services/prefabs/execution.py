@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from sandyard.config import GatewaySettings
+    from sandyard.services.prefabs.call_logs import CallLogs
     from sandyard.services.prefabs.conversation import OutputFile
     from sandyard.services.prefabs.neighbours import CallFiles, ChildTokens
     from sandyard.services.prefabs.prepared import Prepared
@@ -47,8 +48,9 @@ _log = structlog.get_logger("sandyard.prefabs")
 class Execution:
     """Knows how to run a call; holds nothing between two of them."""
 
-    def __init__(self, settings: GatewaySettings, workers: Workers, files: CallFiles, tokens: ChildTokens) -> None:
+    def __init__(self, settings: GatewaySettings, workers: Workers, files: CallFiles, tokens: ChildTokens, logs: CallLogs) -> None:
         self._settings = settings
+        self._logs = logs
         self._workers = workers
         self._files = files
         self._tokens = tokens
@@ -70,11 +72,21 @@ class Execution:
                     continue  # it ended before anything was asked of it
                 conversation = await Conversation.open(sock, max(self._settings.output_bytes, EVENT_LIMIT))
                 try:
-                    return await self._converse(call, conversation, worker, on_event)
-                finally:
-                    conversation.close()
-                    self._tokens.end(call.ref)
+                    result = await self._converse(call, conversation, worker, on_event)
+                except BaseException:
+                    self._end(call, conversation, None)
+                    raise
+                self._end(call, conversation, result)
+                return result
         raise Refusal(UNAVAILABLE, "The prefab's sandbox ended again and again before it could be called", retry_after=5)
+
+    def _end(self, call: Prepared, conversation: Conversation, result: CallResult | None) -> None:
+        """Let the process go; one that has answered, or ended, is heard out for what it printed."""
+        self._tokens.end(call.ref)
+        if result is not None and (result.succeeded or conversation.left is not None):
+            self._logs.hear(call, conversation, succeeded=result.succeeded)
+        else:
+            conversation.close()
 
     async def _converse(self, call: Prepared, conversation: Conversation, worker: Worker, on_event: OnEvent | None) -> CallResult:
         whole = asyncio.timeout(self._settings.call_timeout)
@@ -83,10 +95,12 @@ class Execution:
                 await conversation.invoke(self._params(call), [(file, self._files.read(call.caller, file)) for _, file in call.files])
                 return await self._listen(call, conversation, on_event)
         except TimeoutError:
-            if whole.expired():
-                return _failed(call, TIMEOUT, f"The function went on for more than {self._settings.call_timeout:.0f} seconds and was ended")
+            conversation.hang_up()
+            left = await conversation.departure()
             message = f"The function yielded nothing for {self._settings.stream_idle:.0f} seconds and was ended"
-            return _failed(call, TIMEOUT, message)
+            if whole.expired():
+                message = f"The function went on for more than {self._settings.call_timeout:.0f} seconds and was ended"
+            return _failed(call, TIMEOUT, message, log=left.log)
         except Broken as error:
             return await self._died(call, conversation, worker, error)
         except Refusal as refusal:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sandyard.services.callers.identify import Callers
     from sandyard.services.files.keeping import Files
     from sandyard.services.files.signing import Signer
+    from sandyard.services.prefabs.call_logs import CallLogs
     from sandyard.services.prefabs.jobs import Jobs
     from sandyard.services.prefabs.neighbours import Audit
     from sandyard.services.prefabs.registry import Registry
@@ -36,6 +37,7 @@ class GatewayParts:
     callers: Callers
     registry: Registry
     jobs: Jobs
+    logs: CallLogs
     files: Files
     signer: Signer
     secrets: Secrets
