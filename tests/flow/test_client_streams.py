@@ -102,6 +102,8 @@ async def test_events_cut_anywhere_arrive_whole(platform: FakePlatform, session:
     whole = 'data: "日本"\r\n\r\ndata: "x"\n\n'.encode()
     platform.on("POST /invocations", streams(*[whole[i : i + 1] for i in range(len(whole))]))
     assert [chunk async for chunk in session.invoke("hi", stream=True)] == ["日本", "x"]
+    platform.on("POST /invocations", streams(b'data: "mixed"\n\r\n', b": the last heartbeat\n"))
+    assert [chunk async for chunk in session.invoke("hi", stream=True)] == ["mixed"]
 
 
 @pytest.mark.promise("client.leaving-cancels")
@@ -161,6 +163,8 @@ async def test_a_stream_that_ends_within_an_event_is_a_network_error(platform: F
     assert await anext(stream) == "a"
     with pytest.raises(NetworkError, match="in the middle of an event"):
         await anext(stream)
+    with pytest.raises(NetworkError, match="in the middle of an event"):  # also where nobody asked for a stream
+        await session.invoke("hi")
 
 
 @pytest.mark.promise("client.agent-errors")

@@ -30,6 +30,28 @@ def decode(pieces: list[bytes]) -> list[sse.Event]:
     return [event for piece in pieces for event in decoder.feed(piece)]
 
 
+@pytest.mark.promise("sse.standard")
+@pytest.mark.parametrize(
+    ("stream", "is_within"),
+    [
+        (b"", False),
+        (b"data: a\n\n", False),
+        (b"data: a\n\r\n", False),
+        (b"data: a\r\r\n", False),
+        (b"data: a\n\n\n: bye\n", False),
+        (b"data: a\n\n: bye", False),
+        (b"data: a\n\ndata: b", True),
+        (b"data: a\n\n: bye\ndata: b\n", True),
+    ],
+)
+@given(st.lists(st.integers(0, 100), max_size=6))
+def test_an_end_within_an_event_is_seen(stream: bytes, is_within: bool, cuts: list[int]) -> None:
+    decoder = sse.Decoder()
+    for piece in cut(stream, cuts):
+        decoder.feed(piece)
+    assert decoder.is_within_an_event is is_within
+
+
 @pytest.mark.promise("sse.round-trip")
 @given(st.lists(st.tuples(json_values, st.none() | event_names), max_size=8), st.lists(st.integers(0, 10_000), max_size=20))
 def test_json_chunks_survive_any_cutting(chunks: list[tuple[object, str | None]], cuts: list[int]) -> None:

@@ -59,6 +59,11 @@ class Decoder:
         self._pending = [blocks.pop()]
         return self._events(blocks)
 
+    @property
+    def is_within_an_event(self) -> bool:
+        """Whether lines of an event have come and its blank line has not; comments are no event's."""
+        return any(line and not line.startswith(b":") for line in b"".join(self._pending).split(b"\n"))
+
     def _normalise(self, chunk: bytes) -> bytes:
         """Make every line end a single newline. A carriage return ends a line at once, also when a newline may follow later."""
         if self._after_cr and chunk:

@@ -90,7 +90,6 @@ class Chunks:
     def __init__(self, sandbox_id: str) -> None:
         self._sandbox_id = sandbox_id
         self._decoder = Decoder()
-        self._tail = b""
 
     def feed(self, part: bytes) -> Iterator[str]:
         """Yield the chunks that `part` completes, in order.
@@ -98,7 +97,6 @@ class Chunks:
         Raises:
             InvocationError: the agent told of a failure, after them.
         """
-        self._tail = (self._tail + part)[-4:]
         for event in self._decoder.feed(part):
             yield text_of(event, self._sandbox_id)
 
@@ -108,8 +106,7 @@ class Chunks:
         Raises:
             NetworkError: the stream ended within an event.
         """
-        if self._tail and not self._tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
-            raise NetworkError("the stream ended in the middle of an event", "network", sandbox_id=self._sandbox_id)
+        _check_whole(self._decoder, self._sandbox_id)
 
 
 def text_of(event: Event, sandbox_id: str) -> str:
@@ -136,10 +133,17 @@ def _told_failure(value: object, text: str, sandbox_id: str) -> AgentClientError
 
 def _collected(reply: Reply, sandbox_id: str) -> object:
     """Return the chunks of an agent that streamed though nobody asked for it: one text, or the list of its values."""
-    events = Decoder().feed(reply.body)
+    decoder = Decoder()
+    events = decoder.feed(reply.body)
     texts = [text_of(event, sandbox_id) for event in events]
+    _check_whole(decoder, sandbox_id)
     values = [faults.decoded(event.data.encode()) for event in events]
     return "".join(texts) if all(isinstance(value, str) for value in values) else values
+
+
+def _check_whole(decoder: Decoder, sandbox_id: str) -> None:
+    if decoder.is_within_an_event:
+        raise NetworkError("the stream ended in the middle of an event", "network", sandbox_id=sandbox_id)
 
 
 def _wrapped(result: object, reply: Reply, seconds: float) -> InvocationResponse:
