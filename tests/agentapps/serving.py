@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteReceiveStream, Process
 
+    from agentapps.models import ModelServer
+
 BIN = Path(sys.executable).parent
 WAIT = 60.0
 APPS = Path(__file__).parent / "apps"
@@ -146,3 +148,24 @@ async def ran(*arguments: str, cwd: Path, program: str = "agentscope", **environ
     with anyio.fail_after(WAIT):
         done = await anyio.run_process([str(BIN / program), *arguments], cwd=cwd, env=env, check=False)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def left(app: Served, models: ModelServer, body: Any, path: str = "/invoke", **headers: str) -> bool:
+    """Send a message and leave while the model streams; tell whether it noticed within 100 ms.
+
+    A machine that is busy with something else may miss that, but not three times in a row.
+    """
+    for _ in range(3):
+        models.left = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: app.post(body, path, **headers))
+            with anyio.fail_after(20):
+                while not models.streaming:
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+        began = anyio.current_time()
+        with anyio.fail_after(20):
+            await models.left.wait()
+        if anyio.current_time() - began < 0.1 + models.delay:
+            return True
+    return False

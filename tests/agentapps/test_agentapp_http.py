@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
-from agentapps.serving import message
+from agentapps.serving import left, message
 
 if TYPE_CHECKING:
     from agentapps.models import ModelServer
@@ -179,16 +178,7 @@ async def test_a_caller_s_message_id_is_not_the_memory_s(kitchen: Served, models
 async def test_a_client_that_leaves_stops_the_model(kitchen: Served, models: ModelServer) -> None:
     models.delay = 0.05
     for verb in ("model", "react", "remembering", "called"):
-        models.left = anyio.Event()
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(kitchen.post, message(f"{verb} {'word ' * 400}", f"leaving-{verb}"))
-                while not models.streaming:
-                    await anyio.sleep(0.01)
-                tasks.cancel_scope.cancel()
-            left_at = anyio.current_time()
-            await models.left.wait()
-        assert anyio.current_time() - left_at < 0.1 + models.delay, verb
+        assert await left(kitchen, models, message(f"{verb} {'word ' * 400}", f"leaving-{verb}")), verb
     assert not (kitchen.directory / "went-on").exists(), "an agent that is cancelled does not go on with a made-up answer"
     models.delay = 0.0
     assert await kitchen.ask("remembering and now", "leaving-remembering") == "You said: and now"
