@@ -157,6 +157,8 @@ async def test_the_list_goes_by_order_start_and_template(platform: Platform) -> 
     page = await platform.api.get("/v2/sandboxes", params={"metadata": "order=yes", "order": "asc", "limit": 1})
     assert await listed(order="asc", limit="1", nextToken=page.headers["x-next-token"]) == [second]
     assert (await platform.api.get("/v2/sandboxes?order=sideways")).status_code == 400
+    for path in ("/v2/sandboxes", "/snapshots", "/v2/templates"):
+        assert (await platform.api.get(path, params={"nextToken": "nowhere"})).status_code == 400, path
     for id_ in (first, second, base["sandboxID"]):
         await platform.api.delete(f"/sandboxes/{id_}")
 

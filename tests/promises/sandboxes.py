@@ -13,6 +13,7 @@ PROMISES = [
         "A sandbox that is not public has a traffic token, which opens its ports but not its guest; one of no agent is public by default.",
     ),
     ("sandboxes.list", "sandbox-protocol §1.3, §1.5", "The list goes by order, start, template, state and metadata, in pages."),
+    ("sandboxes.pages", "sandbox-protocol §1.3, §1.5", "Who deletes between two pages what was on the first misses nothing; a token that leads nowhere is refused."),
     ("sandboxes.owners", "issue 4 §7", "Other owners' sandboxes are 404 in every verb."),
     ("sandboxes.pause-files", "issue 4 §2", "A pause without memory keeps the files alone and frees everything else; connect starts anew with them."),
     ("sandboxes.auto-pause", "sandbox-protocol §1.7", "A time-out pauses as it was wished, with memory or without."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sandkit.wire.errors import CONFLICT, SANDBOX_NOT_FOUND, ApiError
+from sandkit.wire.errors import CONFLICT, INVALID_REQUEST, SANDBOX_NOT_FOUND, ApiError
 from sandyard.domain.errors import BackendError, SandboxGone
 from sandyard.domain.sandboxes import Network, Sandbox, SandboxState
 from sandyard.services import references
@@ -116,9 +116,16 @@ class Sandboxes:
         return await self.describe(await self.find(owner, sandbox_id))
 
     async def list(self, owner: str, search: Search) -> tuple[Sequence[SandboxView], str | None]:
-        """Return a page, and where the next one starts."""
+        """Return a page, and where the next one starts.
+
+        Raises:
+            ApiError: `invalid_request`: `after` is no sandbox of the owner's.
+        """
         found: list[Sandbox] = []
         cursor = search.after
+        last = None if cursor is None else await self._rows.get(cursor)
+        if cursor is not None and (last is None or last.owner != owner):
+            raise ApiError(INVALID_REQUEST, "nextToken: leads nowhere; take what the header X-Next-Token said")
         templates = None if search.template is None else await self._template_ids(owner, search.template)
         while len(found) <= search.limit:
             page = await self._rows.list(

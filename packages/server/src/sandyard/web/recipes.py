@@ -30,6 +30,7 @@ from sandyard.services import references
 from sandyard.web import render_templates as render
 from sandyard.web.errors import ERRORS
 from sandyard.web.logins import read_login
+from sandyard.web.pages import newest_first
 from sandyard.web.parts import Owner, Services
 from sandyard.web.slashes import Named
 
@@ -91,17 +92,17 @@ async def list_templates(
     publisher: Annotated[str, Header()] = "",
     page: Annotated[int, Query(ge=1)] = 1,
     limit: Annotated[int, Query(ge=1, le=100)] = 100,
-    next_token: Annotated[int, Query(alias="nextToken", ge=1)] = 1,
+    next_token: Annotated[str | None, Query(alias="nextToken", max_length=100)] = None,
 ) -> list[TemplateInfo] | TemplatePage:
     """List the caller's templates: for E2B's clients a list with X-Next-Token, for PPIO's and Novita's a numbered page."""
-    number = page if _by_pages(publisher) else next_token
     views = await services.templates.list(owner)
-    shown = [render.template_info(view, services.settings) for view in views[(number - 1) * limit : number * limit]]
     if _by_pages(publisher):
+        shown = [render.template_info(view, services.settings) for view in views[(page - 1) * limit : page * limit]]
         return TemplatePage(templates=shown, total=len(views), page=page, limit=limit, total_pages=-(-len(views) // limit))
-    if number * limit < len(views):
-        response.headers["X-Next-Token"] = str(number + 1)
-    return shown
+    found, token = newest_first(views, lambda view: (view.template.created_at, view.template.id), limit, next_token)
+    if token is not None:
+        response.headers["X-Next-Token"] = token
+    return [render.template_info(view, services.settings) for view in found]
 
 
 @router.get("/templates/aliases/{alias}", operation_id="find_template")

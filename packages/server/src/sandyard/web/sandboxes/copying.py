@@ -15,6 +15,7 @@ from sandkit.wire.sandboxes import Cloned, CloneSandbox, Committed, Forked, Fork
 from sandyard.services.sandboxes import plain_id
 from sandyard.web import render
 from sandyard.web.errors import ERRORS
+from sandyard.web.pages import newest_first
 from sandyard.web.parts import Owner, Services
 
 router = APIRouter(tags=["sandboxes"], responses=ERRORS)
@@ -41,11 +42,9 @@ async def list_snapshots(
 ) -> list[Snapshot]:
     """List the caller's snapshots, newest first; the header X-Next-Token leads to the next page."""
     found = await services.snapshots.list(owner, sandbox_id=sandbox_id and plain_id(sandbox_id), name=name)
-    ids = [view.build.id for view in found]
-    start = ids.index(next_token) + 1 if next_token in ids else 0
-    page = found[start : start + limit]
-    if start + limit < len(found):
-        response.headers["X-Next-Token"] = page[-1].build.id
+    page, token = newest_first(found, lambda view: (view.build.created_at, view.build.id), limit, next_token)
+    if token is not None:
+        response.headers["X-Next-Token"] = token
     return [render.snapshot(view, memory_wished=False) for view in page]
 
 
