@@ -1,6 +1,7 @@
 """One call, in a process of its own: takes the request, calls the function, says what came of it. It never returns to the parent.
 
-What is imported here is in the parent's memory, which every fork pays for: `asyncio` and `traceback` come when they are needed.
+What is imported here is in the parent's memory, which every fork pays for: `asyncio` and `traceback` come when they are needed. And
+each page that a call touches is copied for it: what it does before and after its function goes by few and low ways.
 """
 
 # ruff: noqa: PLC0415 (see above)
@@ -41,17 +42,21 @@ class FailedError(Exception):
         self.code = code
 
 
-def serve(connection: socket.socket, find: Callable[[str], Callable[..., Any]], directory: str) -> None:
-    """Take one `invoke` from `connection` and answer it, with `directory` as working directory. `find` returns a function by its name."""
-    os.makedirs(f"{directory}/{INPUTS}", mode=0o700)  # noqa: PTH103 (pathlib would be a module more in every call)
-    os.makedirs(f"{directory}/{OUTPUTS}", mode=0o700)  # noqa: PTH103
+def serve(connection: socket.socket, find: Callable[[str], Callable[..., Any]], directory: str, held: int) -> None:
+    """Take one `invoke` from `connection` and answer it, with `directory` as working directory.
+
+    `find` returns a function by its name; `held` are the bytes of data that the process has before its call.
+    """
+    for place in (directory, f"{directory}/data", f"{directory}/{INPUTS}", f"{directory}/{OUTPUTS}"):
+        os.mkdir(place, 0o700)  # noqa: PTH102 (pathlib would be a module more in every call)
     os.chdir(directory)
     params = json.loads(frames.receive(connection, frames.JSON, _INVOKE_LIMIT))["params"]
     os.write(1, BEGUN)
     try:
         _receive_files(connection, params["files"])
-        _limit(params["memory_bytes"])
-        os.environ.update(params["env"])
+        _limit(held + params["memory_bytes"])
+        for name, value in params["env"].items():
+            os.environ[name] = value
         _reseed()
         result, files = _call(connection, find, params)
     except BaseException as error:  # noqa: BLE001 (whatever a function raises is its answer)
@@ -141,11 +146,15 @@ def _receive_files(connection: socket.socket, files: list[dict[str, Any]]) -> No
                 target.write(data)
 
 
-def _limit(memory_bytes: int) -> None:
-    """Bound what this process may take beside what the import took before it."""
+def held() -> int:
+    """Return the bytes of data that this process has taken, as RLIMIT_DATA counts them."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
-        held = next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmData")), 0)
-    for kind, most in ((resource.RLIMIT_DATA, held + memory_bytes), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, _OPEN_FILES)):
+        return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmData")), 0)
+
+
+def _limit(data_bytes: int) -> None:
+    """Bound what this process may take, with what the import took before it."""
+    for kind, most in ((resource.RLIMIT_DATA, data_bytes), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, _OPEN_FILES)):
         _, hard = resource.getrlimit(kind)
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (bound, bound))

@@ -228,7 +228,7 @@ def main(arguments: list[str]) -> int:
     make_undumpable()
     module = importlib.import_module(entry.removesuffix(".py").replace("/", "."))
     if arguments:
-        call.serve(socket.socket(fileno=int(arguments[1])), lambda name: getattr(module, name), arguments[2])
+        call.serve(socket.socket(fileno=int(arguments[1])), lambda name: getattr(module, name), arguments[2], call.held())
         return 0
     if any(value.__code__.co_flags & _ASYNCHRONOUS for value in vars(module).values() if isinstance(value, FunctionType)):
         importlib.import_module("asyncio")  # once, and not in every call
@@ -240,7 +240,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _forked(module: Any) -> Callable[[socket.socket, str], Any]:
-    return lambda connection, directory: call.serve(connection, lambda name: getattr(module, name), directory)
+    held = call.held()
+    return lambda connection, directory: call.serve(connection, lambda name: getattr(module, name), directory, held)
 
 
 def _fresh(connection: socket.socket, directory: str) -> NoReturn:
@@ -294,20 +295,29 @@ def _prctl_subreaper() -> None:
 
 
 def _children() -> list[int]:
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:  # noqa: PTH123
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
+    return [int(word) for word in _read(f"/proc/self/task/{os.getpid()}/children").split()]
 
 
 def _started(pid: int) -> int:
     """Return when a process started, in clock ticks since boot."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            return int(file.read().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
+        return int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19])
+    except (ValueError, IndexError):
         return sys.maxsize
+
+
+def _read(path: str) -> bytes:
+    """Return a small file of /proc, empty where there is none. No file object: after each fork every page that is touched is copied."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _READ)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 def _now_ticks() -> int:

@@ -296,11 +296,16 @@ class Jobs:
             with anyio.CancelScope(shield=True):
                 if place in run.rows:
                     await self._keyed.note(run.rows[place], result)
-                seconds = self._clock.now() - started
-                await self._neighbours.quotas.settle(call.ref, seconds=seconds, succeeded=result.succeeded)
-                subject = f"{call.ref.prefab_id}@{call.ref.version}/{call.ref.function}"
-                await self._neighbours.audit.note(run.caller, "prefab.run", subject, "SUCCESS" if result.succeeded else "FAILED")
+                await self._account(run.caller, call, result, self._clock.now() - started)
         return result
+
+    async def _account(self, caller: Caller, call: Prepared, result: CallResult, seconds: float) -> None:
+        """Settle a call that ran and enter it in the audit: at once, which is one transaction of the store."""
+        subject = f"{call.ref.prefab_id}@{call.ref.version}/{call.ref.function}"
+        await asyncio.gather(
+            self._neighbours.quotas.settle(call.ref, seconds=seconds, succeeded=result.succeeded),
+            self._neighbours.audit.note(caller, "prefab.run", subject, "SUCCESS" if result.succeeded else "FAILED"),
+        )
 
     async def _end(self, run: Run, state: JobState | None) -> None:
         """Note how the job ended."""

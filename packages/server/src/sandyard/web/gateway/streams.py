@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from sandkit.wire.gateway import EVENT_LIMIT, EVENT_TOO_LARGE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -88,31 +89,42 @@ class AwaitedJson(Response):
     `work` returns the response where it is done before the first heartbeat; later only its body can still be sent, with status 200.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[Response]], heartbeat: float) -> None:
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Response]], heartbeat: float) -> None:
         super().__init__()
         self._work = work
         self._heartbeat = heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _unless_left(receive, self._whole(scope, receive, send))
+        working, leaving = asyncio.ensure_future(self._work()), asyncio.ensure_future(_left(receive))
+        try:
+            began = await self._wait(send, working, leaving)
+            if not working.done():
+                return
+            response = working.result()
+            if began:
+                await send({"type": "http.response.body", "body": bytes(response.body)})
+            else:
+                await response(scope, receive, send)
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
-    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line = Line(send)
-        response = Response()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._wait, line)
-            response = await self._work()
-            tasks.cancel_scope.cancel()
-        if line.began:
-            await line.write(bytes(response.body), last=True)
-        else:
-            await response(scope, receive, send)
+    async def _wait(self, send: Send, *ends: asyncio.Future[Any]) -> bool:
+        """Wait for one of `ends`; return whether anything was sent meanwhile."""
+        began = False
+        while not (await asyncio.wait(ends, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED))[0]:
+            if not began:
+                await send({"type": "http.response.start", "status": 200, "headers": _JSON_HEADERS})
+            began = True
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        return began
 
-    async def _wait(self, line: Line) -> None:
-        await anyio.sleep(self._heartbeat)
-        await line.begin(list(_JSON_HEADERS))
-        await line.write(b" ")
-        await line.beat(b" ", self._heartbeat)
+
+async def _left(receive: Receive) -> None:
+    """Return when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _unless_left(receive: Receive, work: Awaitable[None]) -> None:
@@ -128,8 +140,7 @@ async def _unless_left(receive: Receive, work: Awaitable[None]) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await _left(receive)
         tasks.cancel_scope.cancel()
     if failures:
         raise failures[0]
