@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -49,6 +51,25 @@ async def test_hello_answers(client: AgentRuntimeClient) -> None:
     response = await client.invoke_agent("hello", "world")
     assert (response.result, response.status) == ("Hello, world!", "success")
     assert len((EXAMPLES / "hello" / "agent.py").read_text().replace("\n\n", "\n").strip().splitlines()) == 10
+
+
+@pytest.mark.promise("examples.client")
+async def test_the_caller_s_example_calls_in_each_way(examples: Platform) -> None:
+    async def run(*arguments: str) -> tuple[str, str]:
+        command = [sys.executable, "client_example.py", *arguments]
+        env = {**os.environ, **examples.env}
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=EXAMPLES / "agent_runtime", env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+        return out.decode(), err.decode()
+
+    out, err = await run()
+    assert err == ""
+    assert out.endswith(": Hello, second!\nstreamed: Hello, third!\n")
+    _, err = await run("no-such-agent")
+    assert err.startswith("Template no-such-agent not found")
 
 
 @pytest.mark.promise("examples.analyst")

@@ -21,6 +21,7 @@ PROMISES = [
     ("docs.commands", "CONTRIBUTING", "The page of commands lists every command with its options."),
     ("docs.links", "CONTRIBUTING", "Every link from a page of the documentation to a file of the repository leads somewhere."),
     ("examples.hello", "issue 2 §5", "The hello agent of ten lines answers."),
+    ("examples.client", "seed 000", "examples/agent_runtime/client_example.py runs, and calls a deployed agent in each way."),
     (
         "examples.analyst",
         "issue 2 §5",
