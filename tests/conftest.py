@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,16 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     if module_path.is_relative_to(AGENT_APPS) == HAS_AGENTSCOPE:
         return None
     return Elsewhere.from_parent(parent, path=module_path)  # pyright: ignore[reportUnknownMemberType] (pytest leaves it open)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give files that share something dear to one worker; xdist decides where it does not go by files."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from support.scheduling import ByFile
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

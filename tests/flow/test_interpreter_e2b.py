@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import e2b
 import pytest
 from e2b_code_interpreter import AsyncSandbox, OutputMessage, Sandbox
-from e2b_code_interpreter.charts import BarChart, BoxAndWhiskerChart, Chart, LineChart, PieChart, ScatterChart, SuperChart
+from e2b_code_interpreter.charts import BarChart, BoxAndWhiskerChart, Chart, LineChart, PieChart, ScaleType, ScatterChart, SuperChart
 
 from support.interpreter import interpreter, options
 
@@ -29,13 +29,24 @@ display({"image/jpeg": "anBlZw==", "application/pdf": "cGRm", "application/x-own
 [1, {"two": 2}]
 """
 FRAME = "import pandas\npandas.DataFrame({'when': pandas.to_datetime(['2026-01-01']), 'n': [1]})"
-DRAWN = {
-    "ax.plot([1, 2], [3, 4], label='l')": LineChart,
-    "ax.scatter([1, 2], [3, 4])": ScatterChart,
-    "ax.bar(['a', 'b'], [3, 4])": BarChart,
-    "ax.pie([1, 2], labels=['a', 'b'])": PieChart,
-    "ax.boxplot([[85, 90, 78, 92, 88], [95, 89, 76, 91, 84, 87]], patch_artist=True)": BoxAndWhiskerChart,
+BOXES: list[dict[str, Any]] = [
+    {"label": "1", "min": 78, "first_quartile": 85, "median": 88, "third_quartile": 90, "max": 92, "outliers": []},
+    {"label": "2", "min": 84, "first_quartile": 84.75, "median": 88, "third_quartile": 90.5, "max": 95, "outliers": [76]},
+]
+DRAWN: dict[str, tuple[type[Chart], list[dict[str, Any]]]] = {
+    "ax.plot([1, 2], [3, 4], label='l')": (LineChart, [{"label": "l", "points": [[1, 3], [2, 4]]}]),
+    "ax.scatter([1, 2], [3, 4], label='s')": (ScatterChart, [{"label": "s", "points": [[1, 3], [2, 4]]}]),
+    "ax.bar(['a', 'b'], [3, 4])": (
+        BarChart,
+        [{"label": "a", "group": "Group 0", "value": 3}, {"label": "b", "group": "Group 0", "value": 4}],
+    ),
+    "ax.pie([1, 3], labels=['a', 'b'])": (
+        PieChart,
+        [{"label": "a", "angle": 90, "radius": 1}, {"label": "b", "angle": 270, "radius": 1}],
+    ),
+    "ax.boxplot([[85, 90, 78, 92, 88], [95, 89, 76, 91, 84, 87]], patch_artist=True)": (BoxAndWhiskerChart, BOXES),
 }
+"""What is drawn, what kind of chart it is for E2B's client, and the data that come with it."""
 
 
 @pytest.mark.promise("interpreter.state", "interpreter.template", "interpreter.warm")
@@ -86,17 +97,21 @@ async def test_results_in_every_format(shared_interpreter: Interpreter) -> None:
 
 @pytest.mark.promise("interpreter.charts")
 async def test_figures_come_with_their_data(shared_interpreter: Interpreter) -> None:
-    for drawing, kind in DRAWN.items():
+    for drawing, (kind, elements) in DRAWN.items():
         chart = await _chart(shared_interpreter, f"fig, ax = plt.subplots()\n{drawing}")
-        assert type(chart) is kind, drawing
+        assert (type(chart), chart.to_dict()["elements"]) == (kind, elements), drawing
     unread = await shared_interpreter.sandbox.run_code("plt.boxplot([[1, 2, 3], [4, 5, 6]], patch_artist=True)\nplt.show()")
     assert [(bool(result.png), result.chart) for result in unread.results] == [(True, None)], "e2b-charts cannot read boxes of one size"
     both = await _chart(shared_interpreter, "fig, (ax, bx) = plt.subplots(1, 2)\nax.plot([1, 2])\nbx.bar(['a'], [1])\nplt.suptitle('both')")
     assert isinstance(both, SuperChart)
     assert (both.title, [type(part) for part in both.elements]) == ("both", [LineChart, BarChart])
-    line = await _chart(shared_interpreter, "plt.plot([1, 2], [3, 4], label='l')\nplt.title('t')\nplt.xlabel('x')")
+    assert [len(part.elements) for part in both.elements] == [1, 1]
+    line = await _chart(
+        shared_interpreter, "plt.plot([1, 10], [3, 4])\nplt.title('t')\nplt.xlabel('x (s)')\nplt.ylabel('y')\nplt.xscale('log')"
+    )
     assert isinstance(line, LineChart)
-    assert (line.title, line.x_label, line.elements[0].label, line.elements[0].points) == ("t", "x", "l", [(1, 3), (2, 4)])
+    assert (line.title, line.x_label, line.x_unit, line.y_label, line.y_unit) == ("t", "x (s)", "s", "y", None)
+    assert (line.x_scale, line.y_scale, len(line.x_ticks)) == (ScaleType.LOG, ScaleType.LINEAR, len(line.x_tick_labels))
 
 
 async def _chart(of: Interpreter, drawing: str) -> Chart:

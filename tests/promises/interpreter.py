@@ -16,6 +16,7 @@ PROMISES = [
     ("interpreter.interrupt", _ISSUE, "A caller who leaves, or whose time is out, interrupts the code; variables stay, and the next execution runs."),
     ("interpreter.death", _ISSUE, "An execution whose kernel ended says so, and the next one has a new kernel."),
     ("interpreter.flood", "issue 4 §8", "A gigabyte of output passes through in constant memory, and none of it is lost."),
+    ("interpreter.default_timeout", _ISSUE, "Code may run for 300 seconds where nothing else is said, in all faces of the client."),
     ("interpreter.keepalive", _WIRE, "Where nothing comes for five seconds a keepalive does; no line is blank; the last says that the execution is over."),
     ("interpreter.tokens", _WIRE, "A client that sends the access token alone, by the sandbox's host name, is served; without the traffic token of a private sandbox nobody is."),
     ("interpreter.bad_requests", _WIRE, "What is no request is refused with 400 and a sentence, a context together with a language, too; the server goes on."),

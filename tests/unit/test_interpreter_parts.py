@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 
+import e2b_code_interpreter
 import pytest
+from e2b_code_interpreter.constants import DEFAULT_TIMEOUT
 
+from ppio_sandbox import code_interpreter
 from sandkit.interpreter import languages
 from sandkit.interpreter.outputs import END, encode, item
 from sandkit.interpreter.runs import Run
@@ -93,3 +96,11 @@ async def test_the_last_line_is_the_end() -> None:
     await run.take({"type": "stdout", "text": "x"})
     await run.take(END)
     assert [json.loads(line)["type"] async for line in run.lines()] == ["stdout", "end_of_execution"]
+
+
+@pytest.mark.promise("interpreter.default_timeout")
+def test_code_may_run_for_300_seconds_where_nothing_else_is_said() -> None:
+    """The clock is the client's: the platform sets none, and says every five seconds that it is still there."""
+    assert DEFAULT_TIMEOUT == 300
+    assert code_interpreter.Sandbox.run_code is e2b_code_interpreter.Sandbox.run_code
+    assert code_interpreter.AsyncSandbox.run_code is e2b_code_interpreter.AsyncSandbox.run_code
