@@ -65,8 +65,10 @@ def main() -> None:
     calls()
     with platform() as (url, key):
         files(url, key, mebi)
-    with seaweed() as (endpoint, bucket), platform("--blobs", f"s3://{bucket}?endpoint={endpoint}") as (url, key):
-        beside_seaweed(url, key, endpoint, bucket, mebi)
+    with seaweed() as (endpoint, bucket):
+        for way, options in (("to the bucket itself", ""), ("through the gateway (presign=off)", "&presign=off")):
+            with platform("--blobs", f"s3://{bucket}?endpoint={endpoint}{options}") as (url, key):
+                beside_seaweed(way, (url, key), (endpoint, bucket), mebi)
 
 
 def calls() -> None:
@@ -123,8 +125,9 @@ def files(url: str, key: str, mebi: int) -> None:
         print(f"| upload_input_file | {mebi / up:,.0f} | |\n| download_file | {mebi / down:,.0f} | {grown:.1f} MiB (both) |")
 
 
-def beside_seaweed(url: str, key: str, endpoint: str, bucket: str, mebi: int) -> None:
-    """The gateway over a bucket, and that bucket's own signed addresses, in turn."""
+def beside_seaweed(way: str, gateway: tuple[str, str], seaweed: tuple[str, str], mebi: int) -> None:
+    """gateway_sdk at a gateway over a bucket, and that bucket's own signed addresses, in turn."""
+    (url, key), (endpoint, bucket) = gateway, seaweed
     s3 = s3_client(endpoint)
     with tempfile.TemporaryDirectory() as scratch, GatewayClient(base_url=url, api_key=key) as client, httpx.Client(timeout=300) as direct:
         large, back = Path(scratch, "large"), Path(scratch, "back")
@@ -138,7 +141,7 @@ def beside_seaweed(url: str, key: str, endpoint: str, bucket: str, mebi: int) ->
             times["own up"].append(seconds(lambda: send(direct, put, large)))  # noqa: B023
             times["down"].append(seconds(lambda: client.download_file(stored[0], back)))  # noqa: B023
             times["own down"].append(seconds(lambda: receive(direct, get, back)))  # noqa: B023
-    print(f"\n| {mebi} MiB | through the gateway, MiB/s | SeaweedFS itself | ratio |\n|---|---|---|---|")
+    print(f"\n| {mebi} MiB | gateway_sdk, {way}, MiB/s | SeaweedFS itself | ratio |\n|---|---|---|---|")
     for what in ("up", "down"):
         ours, own = (mebi / statistics.median(times[name]) for name in (what, f"own {what}"))
         print(f"| {what} | {ours:,.0f} | {own:,.0f} | {ours / own:.2f} |")

@@ -100,7 +100,6 @@ async def test_45_89_secrets_are_never_shown(secretive: Platform) -> None:
         json.dumps(raised),
         json.dumps(found),
         streamed.text,
-        printed,
         (await secretive.api.get(f"/v1/jobs/{job_id}")).text,
         (await secretive.api.get("/v1/secrets")).text,
         (await secretive.api.get(f"/v1/prefabs/{ABUSE}/secrets")).text,
@@ -110,6 +109,7 @@ async def test_45_89_secrets_are_never_shown(secretive: Platform) -> None:
         (await secretive.api.put(f"/v1/prefabs/{ABUSE}/secrets/{SECRET}", content=f'{{"value": "{VALUE}"')).text,
         await sandyard(secretive, "audit", "show", "--last", "1000"),
         secretive.log.read_text(),
+        printed,
     ]
     assert SECRET in said[5]
     assert [text for text in said if VALUE in text] == []
