@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from sandyard.services.keys import spelled
 from support.callers import Issuer, agent, claims, minted, new_key, signed_raw, signing_key
 from support.platform import Platform
 from support.platform import run as command
@@ -273,8 +274,9 @@ async def test_who_guesses_has_to_wait_and_learns_nothing(tmp_path: Any) -> None
         near: list[float] = []
         far: list[float] = []
         for number in range(1500):
-            likeness = 35 if number % 2 else 0
-            guess = platform.key[: 3 + likeness] + f"{number:040x}"[-40 + likeness :]
+            likeness = 35 if number % 2 else 0  # the right id, and 60 bits of the secret
+            body = platform.key[3 : 3 + likeness] + f"{number:084x}"[likeness:]
+            guess = spelled(f"k{body[:20]}", body[20:])
             began = time.perf_counter()
             reply = await client.get(LIST, headers={"X-API-Key": guess})
             (near if likeness else far).append(time.perf_counter() - began)

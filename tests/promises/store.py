@@ -2,6 +2,11 @@
 
 PROMISES = [
     ("store.keys_hashed", "issue 2 §3; DESIGN §4", "An API key is shown once; what is stored is its HMAC under a pepper that the database does not hold."),
+    (
+        "store.keys_form",
+        "gateway-contract §4.1",
+        "A key is an id, 256 random bits and a checksum; it is looked up by its id, and one that was cut or mistyped costs no look.",
+    ),
     ("store.keys_revoked", "issue 2 §3", "A key that is revoked, by whichever process, is refused within a second."),
     ("store.internal_token", "issue 2 §3; DESIGN §4", "The internal token is a signed, short-lived JWT that names user, agent and sandbox."),
     ("store.acknowledged_rows_survive", "issue 2 §6", "A row that was acknowledged survives kill -9 of the server."),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from sandyard.services.keys import spelled
 from support.abuse import ABUSE, detail, key_of, raw, sandyard, statuses
 from support.hostile_tokens import Minter, encoded, part
 from support.platform import Platform
@@ -185,7 +186,7 @@ async def test_18_a_revoked_key(abused: Platform) -> None:
 @pytest.mark.promise("abuse.19")
 async def test_19_guesses(tmp_path: Any) -> None:
     async with Platform(tmp_path / "data", "--auth-failures", "20") as platform:
-        guess = platform.key[:-8] + "0" * 8
+        guess = spelled("k" + platform.key[3:23], "0" * 64)
         answers = [await ask(platform, X_API_Key=guess) for _ in range(30)]
         assert [reply.status_code for reply in answers[:20]] == [401] * 20
         assert [reply.status_code for reply in answers[20:]] == [429] * 10

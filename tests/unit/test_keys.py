@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import stat
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandyard.domain.errors import StoreUnavailable
+from sandyard.domain.keys import ApiKey
 from sandyard.services.audit.chain import Chain
-from sandyard.services.keys import Keys, is_platform_key
+from sandyard.services.keys import Keys, is_platform_key, is_whole, spelled
 from sandyard.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -63,6 +66,37 @@ async def test_a_new_key_is_known_in_both_spellings_and_stored_in_none(store: Sq
     assert body not in repr(await keys.list())
     await store.close()
     assert body.encode() not in everything_in(tmp_path)
+
+
+@pytest.mark.promise("store.keys_form")
+async def test_a_key_names_its_row_and_one_that_was_cut_or_mistyped_is_none(store: SqliteStore, tmp_path: Path) -> None:
+    keys = await open_keys(store, tmp_path)
+    row, text = await keys.create("laptop")
+    key_id, secret = "k" + text[3:23], text[23:87]
+    assert key_id == row.id
+    assert spelled(key_id, secret) == text
+    assert is_whole(text)
+    assert keys.owner_of(spelled(key_id, "0" * 64)) is None, "another secret under the same id"
+    other, _ = await keys.create("other")
+    assert keys.owner_of(spelled(other.id, secret)) is None, "the secret of another id"
+    for place in (3, 30, 94):
+        mistyped = text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
+        assert not is_whole(mistyped)
+        assert keys.owner_of(mistyped) is None
+        async with asyncio.timeout(0.2):  # nobody reads the rows for it
+            assert await keys.find(mistyped) is None
+    assert not is_whole(text[:-1])
+
+
+@pytest.mark.promise("store.keys_form")
+async def test_a_key_of_the_first_form_stays_good(store: SqliteStore, tmp_path: Path) -> None:
+    keys = await open_keys(store, tmp_path)
+    body = "0123456789abcdef0123456789abcdef01234567"
+    pepper = (tmp_path / "secrets" / "pepper").read_bytes()
+    digest = hmac.new(pepper, body.encode(), hashlib.sha256).hexdigest()
+    await store.keys.add(ApiKey(id="k0123456789abcdef0123", owner="ann", name="old", digest=digest, hint=body[-4:], created_at=1.0))
+    assert await keys.find(f"sk-{body}") == await keys.find(f"e2b_{body}") == "ann"
+    assert await keys.find("sk-" + body[::-1]) is None
 
 
 async def test_a_key_is_known_to_the_next_server(store: SqliteStore, tmp_path: Path) -> None:
@@ -130,7 +164,7 @@ async def test_the_pepper_is_readable_by_the_owner_only(store: SqliteStore, tmp_
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
 
 
-@given(st.from_regex(r"(sk-|e2b_)[0-9a-f]{40}", fullmatch=True))
+@given(st.from_regex(r"(sk-|e2b_)([0-9a-f]{40}|[0-9a-f]{92})", fullmatch=True))
 def test_the_form_of_a_key_is_recognised(text: str) -> None:
     assert is_platform_key(text)
     assert not is_platform_key(text + "0")

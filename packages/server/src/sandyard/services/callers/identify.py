@@ -11,7 +11,7 @@ from sandyard.domain.errors import TokenExpired, TokenRefused
 from sandyard.services import jwts
 from sandyard.services.callers.addresses import client_address, covered, read_network
 from sandyard.services.callers.issuer import KeysUnavailable
-from sandyard.services.keys import is_platform_key
+from sandyard.services.keys import is_platform_key, is_whole
 from sandyard.services.tokens import ISSUER
 
 if TYPE_CHECKING:
@@ -123,11 +123,12 @@ class Callers:
 
     async def _key(self, text: str, address: str) -> Caller:
         row = self._known.keys.look(text)
-        if row is None and is_platform_key(text) and not self._known.throttle.wait(address):
+        if row is None and is_whole(text) and not self._known.throttle.wait(address):
             await self._known.keys.find(text)  # it may be new
             row = self._known.keys.look(text)
         if row is None:
-            raise Refusal(UNAUTHENTICATED, "This API key is unknown or revoked")
+            cut = is_platform_key(text) and not is_whole(text)
+            raise Refusal(UNAUTHENTICATED, "This API key was cut or mistyped" if cut else "This API key is unknown or revoked")
         return Caller(tenant=row.owner, user=row.owner, kind="key", credential=row.id, key=row.id)
 
     def _internal(self, text: str, sandbox: str | None) -> Caller:
