@@ -55,7 +55,8 @@ for media_type in _PACKED:
 
 @pytest.fixture(scope="module")
 async def asked(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
-    async with Platform(tmp_path_factory.mktemp("asked") / "data") as running:
+    """With bounded volumes: what is asked for by chance would be reserved on this machine's disk."""
+    async with Platform(tmp_path_factory.mktemp("asked") / "data", "--volume-size", "32Mi") as running:
         yield running
 
 

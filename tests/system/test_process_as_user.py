@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sandkit.wire.errors import NOT_IMPLEMENTED, ApiError
+from sandyard.domain.errors import NotSupported
+from sandyard.domain.specs import Mount
+from sandyard.domain.volumes import Volume
+from sandyard.services.volumes.homes import Homes
 from support import as_user
 from support.namespaces import map_ids
 from support.sandboxes import rig
@@ -47,6 +52,21 @@ async def test_what_is_weaker_is_said(tmp_path: Path) -> None:
     for limit in ("memory", "cpu", "processes"):
         said = any("Not limited" in note and limit in note for note in isolation.notes)
         assert (limit in isolation.limits) != said
+
+
+@pytest.mark.promise("process.ordinary_user", "volumes.refused")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root has the test below")
+async def test_what_takes_root_is_refused_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    async with rig(tmp_path) as made:
+        await made.backend.start(made.spec("box"))
+        with pytest.raises(NotSupported, match="server is root"):
+            await made.backend.mount("box", Mount(tmp_path / "volume", "/tmp/data", "rw", shared=True))
+    sized = Volume(id="v1", owner="ann", name="data", created_at=1.0, size_bytes=16 << 20)
+    with pytest.raises(ApiError, match="which this machine does not mount") as refused:
+        Homes(tmp_path / "volumes").make(sized)
+    assert refused.value.problem is NOT_IMPLEMENTED
+    assert not list((tmp_path / "volumes" / ".drafts").iterdir())
 
 
 @pytest.mark.promise("process.ordinary_user")

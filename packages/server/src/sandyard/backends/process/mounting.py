@@ -96,6 +96,7 @@ def _carry_out(work: Callable[[_Job], None], job: _Job, result: int) -> None:
     """Do it and say how that went. Runs in the child, which is killed where it takes too long."""
     syscalls.die_with_parent(signal.SIGKILL)
     os.umask(0o022)
+    os.setgroups([])
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
     try:
         work(job)
@@ -116,10 +117,10 @@ def _show(job: _Job) -> None:
     try:
         for name in job.names:
             target = _below(target, name, job.record)
+        if not os.path.samestat(os.fstat(target), os.fstat(tree)):  # else who asked before did not hear the answer
+            syscalls.move_tree(tree, target)
     except OSError as error:
         raise _InTheWay(job, error) from error
-    if not os.path.samestat(os.fstat(target), os.fstat(tree)):  # it is there already: who asked before may not have heard the answer
-        syscalls.move_tree(tree, target)
 
 
 def _take_away(job: _Job) -> None:
