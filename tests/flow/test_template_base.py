@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.platform import Platform, run, until
+
 if TYPE_CHECKING:
-    from support.platform import Platform
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -39,3 +41,17 @@ async def test_base_is_found_by_everyone_and_deleted_by_nobody(platform: Platfor
     refused = await platform.api.delete("/templates/base")
     assert refused.status_code == 404, refused.text
     await platform.api.delete(f"/sandboxes/{sandbox['sandboxID']}")
+
+
+@pytest.mark.promise("template.prepared")
+async def test_what_is_to_be_prepared_is_built_though_nobody_asks(tmp_path: Path) -> None:
+    """The memory back end cannot carry out steps: here it shows that they were tried."""
+    async with Platform(tmp_path / "data", "--prepare", "base", "--prepare", "code-interpreter-v1") as platform:
+        assert (await platform.api.get("/templates/base")).json()["buildStatus"] == "ready"
+
+        async def ended() -> bool:
+            return (await platform.api.get("/templates/code-interpreter-v1")).json()["buildStatus"] == "error"
+
+        await until(ended)
+    code, _, said = await run("serve", "--data-dir", str(tmp_path / "other"), "--prepare", "no-such")
+    assert (code, "no-such" in said, (tmp_path / "other").exists()) == (2, True, False), said

@@ -3,6 +3,7 @@
 PROMISES = [
     ("template.base", "issue 4 §5", "`base` is there for every owner without a build: the host's system, the user `user` and /home/user."),
     ("template.builtin", "issue 4 §5", "A built-in template is built on first use, once for all owners; who comes first waits, a failure is told and tried again."),
+    ("template.prepared", "issue 4 §5", "`serve --prepare` builds a built-in template when the server starts, beside everything else."),
     ("template.v3_flow", "issue 4 §1", "The clients' Template builder works: request, uploads, start, status with `logsOffset`."),
     ("template.steps", "issue 4 §1", "RUN, ENV, WORKDIR and USER steps are carried out in order, and a sandbox of the template has what they made."),
     ("template.copy", "issue 4 §1", "COPY lays files, directories and patterns where a Dockerfile would, with owner and mode."),
