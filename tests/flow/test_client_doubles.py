@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from e2b import ConnectionConfig
 
 from ppio_sandbox.agent_runtime.client import (
     AgentRuntimeClient,
@@ -15,6 +18,8 @@ from ppio_sandbox.agent_runtime.client import (
     SandboxSession,
     SessionNotFoundError,
     SessionStatus,
+    SyncAgentRuntimeClient,
+    SyncSandboxSession,
 )
 from support.fake_platform import FakePlatform, answers, streams
 
@@ -120,6 +125,60 @@ async def test_an_agent_behind_another_sandbox_is_called_at_its_host(platform: F
     await session.ping()
     assert [asked.headers["x-access-token"] for asked in platform.seen] == ["admitted"] * 3
     assert "sk-testing" not in str([asked.headers for asked in platform.seen])
+
+
+@pytest.mark.promise("client.any-sandbox", "client.sync")
+async def test_a_plain_sandbox_is_a_synchronous_sessions_too(platform: FakePlatform) -> None:
+    platform.on("POST /invocations", answers({"answer": 1}), streams(b'data: "a"\n\n', b'data: "b"\n\n'))
+    double = SyncDouble(platform.url)
+
+    def work(client: SyncAgentRuntimeClient) -> None:
+        session = SyncSandboxSession("hello", double, client)
+        assert (session.sandbox, session.sandbox_id, session.host_url) == (double, "box-1", platform.url)
+        assert session.invoke("hi").result == {"answer": 1}
+        assert list(session.invoke("hi", stream=True)) == ["a", "b"]
+        session.pause()
+        session.resume()
+        session.refresh()
+        assert session.get_status() is SessionStatus.ACTIVE
+        session.close()
+        with pytest.raises(SandboxOperationError, match=r"^Failed to pause sandbox: AsyncDouble.pause is asynchronous: use SandboxSession"):
+            SyncSandboxSession("hello", AsyncDouble(), client).pause()
+
+    with SyncAgentRuntimeClient("sk-testing", platform.url) as client:
+        await asyncio.to_thread(work, client)
+    assert double.did == ["pause", "connect", "set_timeout 300", "kill"]
+
+
+@pytest.mark.promise("client.any-sandbox")
+async def test_a_sandbox_that_was_told_where_ports_are_reached_is_called_there(platform: FakePlatform, client: AgentRuntimeClient) -> None:
+    """As `e2b`'s are, on a platform whose domain no name server knows."""
+    platform.on("POST /invocations", answers({"answer": 1}))
+    double = SyncDouble()
+    vars(double)["connection_config"] = ConnectionConfig(api_key="e2b_" + "0" * 40, sandbox_url=platform.url)
+    session = SandboxSession("hello", double, client)
+    assert session.host_url == "http://8080-box-1.example.com"
+    assert (await session.invoke("hi")).result == {"answer": 1}
+    (asked,) = platform.seen
+    sent = [asked.headers[name] for name in ("ppio-sandbox-id", "ppio-sandbox-port", "x-access-token")]
+    assert sent == ["box-1", "8080", "admitted"]
+
+
+@pytest.mark.promise("client.sync")
+@pytest.mark.parametrize(
+    ("kind", "twin"),
+    [(AgentRuntimeClient, SyncAgentRuntimeClient), (SandboxSession, SyncSandboxSession)],
+)
+def test_twins_have_the_same_methods_with_the_same_parameters(kind: type, twin: type) -> None:
+    def face(one: type) -> dict[str, list[tuple[str, Any, Any]]]:
+        members = inspect.getmembers(one, lambda member: inspect.isfunction(member) or isinstance(member, property))
+        return {
+            name: [(at.name, at.kind, at.default) for at in inspect.signature(member).parameters.values()] if callable(member) else []
+            for name, member in members
+            if not name.startswith("_") or name == "__init__"
+        }
+
+    assert face(kind) == face(twin)
 
 
 @pytest.mark.promise("client.operation-errors")

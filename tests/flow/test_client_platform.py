@@ -21,6 +21,8 @@ from ppio_sandbox.agent_runtime.client import (
     SandboxSession,
     SessionNotFoundError,
     SessionStatus,
+    SyncAgentRuntimeClient,
+    SyncSandboxSession,
     TemplateNotFoundError,
 )
 
@@ -212,6 +214,13 @@ async def test_our_sandbox_object_is_a_sessions(process_platform: Platform, clie
         assert [chunk async for chunk in session.invoke("hello", stream=True)]
         await session.close()
         assert await client.get_session(made.sandbox_id) is None
+
+    def script() -> object:
+        plain = SyncAgentRuntimeClient(process_platform.key, process_platform.api_url)
+        with plain, SyncSandboxSession(template, Sandbox.create(template, **where), plain) as session:
+            return session.invoke("hello").result["calls"]
+
+    assert await asyncio.to_thread(script) == 1
 
 
 @pytest.mark.promise("client.request-ids")

@@ -44,12 +44,11 @@ class Control(Protocol):
     async def addressed(self, request: Request) -> Request: ...
 
 
-class PlatformControl:
-    """A sandbox of this platform, by the control plane's calls."""
+class OwnSandbox:
+    """A sandbox of this platform: its addresses, and what admits to it."""
 
-    def __init__(self, sandbox: Sandbox, platform: Platform) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self._platform = platform
 
     @property
     def sandbox_id(self) -> str:
@@ -58,6 +57,18 @@ class PlatformControl:
     @property
     def host_url(self) -> str:
         return f"{self.sandbox.scheme}://{self.sandbox.get_host(agents.AGENT_PORT)}"
+
+    def on_its_way(self, request: Request) -> Request:
+        """Return the request, addressed to the agent's port."""
+        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT)).identified()
+
+
+class PlatformControl(OwnSandbox):
+    """A sandbox of this platform, by the control plane's calls."""
+
+    def __init__(self, sandbox: Sandbox, platform: Platform) -> None:
+        super().__init__(sandbox)
+        self._platform = platform
 
     async def pause(self) -> None:
         """Pausing twice is once."""
@@ -90,14 +101,14 @@ class PlatformControl:
         if self.sandbox.access_token is None:
             detail = await self._perform(sandboxes.get_sandbox(self.sandbox_id))
             self.sandbox = replace(self.sandbox, access_token=detail.envd_access_token)
-        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT)).identified()
+        return self.on_its_way(request)
 
     async def _perform(self, call: Call[T]) -> T:
         return await self._platform.perform(call, otherwise=SandboxOperationError, sandbox_id=self.sandbox_id)
 
 
-class ObjectControl:
-    """Any object that has `id` or `sandbox_id`, `get_host`, `pause`, `resume` or `connect`, `close` or `kill`; sync or async.
+class ForeignSandbox:
+    """Any object that has `id` or `sandbox_id`, `get_host`, `pause`, `resume` or `connect`, `close` or `kill`.
 
     Of what another SDK's sandbox may have besides, `is_running`, `set_timeout` and `traffic_access_token` are used; of `e2b`'s, and so
     of `ppio_sandbox.Sandbox`, also where its configuration says that ports are reached.
@@ -110,33 +121,27 @@ class ObjectControl:
     @property
     def host_url(self) -> str:
         """`https://` and the object's own host of the agent's port; a name that leads nowhere where it has none (seed 001 §4.2)."""
-        get_host = self._verb("get_host")
+        get_host = self.found("get_host")
         host = str(get_host(agents.AGENT_PORT)) if get_host is not None else f"session-{self.sandbox_id}.ppio.sandbox"
         return host if "://" in host else f"{urlsplit(self._told_address() or 'https:').scheme}://{host}"
 
-    async def pause(self) -> None:
-        await self._do("pause")
+    def found(self, *names: str) -> Callable[..., Any] | None:
+        """Return the first of these verbs that the object has."""
+        return next((verb for name in names if callable(verb := getattr(self.sandbox, name, None))), None)
 
-    async def resume(self, seconds: int) -> None:
-        del seconds  # the object knows its own time
-        await self._do("resume", "connect")
+    def verb(self, *names: str) -> Callable[..., Any]:
+        """Return the first of these verbs that the object has.
 
-    async def renew(self, seconds: int) -> None:
-        set_timeout = self._verb("set_timeout")
-        if set_timeout is not None:
-            await _called(set_timeout, seconds)
+        Raises:
+            SandboxOperationError: it has none of them.
+        """
+        found = self.found(*names)
+        if found is None:
+            raise SandboxOperationError(f"{type(self.sandbox).__name__} has no {' and no '.join(names)}", sandbox_id=self.sandbox_id)
+        return found
 
-    async def end(self) -> None:
-        await self._do("close", "kill")
-
-    async def status(self, before: SessionStatus) -> SessionStatus:
-        """Ask the object whether it runs, where it can tell; what is paused does not, and is no less there."""
-        is_running = self._verb("is_running")
-        if before is SessionStatus.ACTIVE and is_running is not None and await _called(is_running) is False:
-            return SessionStatus.CLOSED
-        return before
-
-    async def addressed(self, request: Request) -> Request:
+    def on_its_way(self, request: Request) -> Request:
+        """Return the request, addressed to the agent's port."""
         token = self._text("traffic_access_token")
         address = self._told_address()
         if address is None:
@@ -149,21 +154,38 @@ class ObjectControl:
         found: object = find(self.sandbox_id, "", agents.AGENT_PORT) if callable(find) else None
         return found if isinstance(found, str) and self.sandbox_id not in found else None
 
-    async def _do(self, *names: str) -> None:
-        for name in names:
-            verb = self._verb(name)
-            if verb is not None:
-                await _called(verb)
-                return
-        raise SandboxOperationError(f"{type(self.sandbox).__name__} has no {' and no '.join(names)}", sandbox_id=self.sandbox_id)
-
-    def _verb(self, name: str) -> Callable[..., Any] | None:
-        found = getattr(self.sandbox, name, None)
-        return found if callable(found) else None
-
     def _text(self, name: str) -> str | None:
         found = getattr(self.sandbox, name, None)
         return found if isinstance(found, str) and found else None
+
+
+class ObjectControl(ForeignSandbox):
+    """A foreign sandbox, whose verbs may be plain or asynchronous."""
+
+    async def pause(self) -> None:
+        await _called(self.verb("pause"))
+
+    async def resume(self, seconds: int) -> None:
+        del seconds  # the object knows its own time
+        await _called(self.verb("resume", "connect"))
+
+    async def renew(self, seconds: int) -> None:
+        set_timeout = self.found("set_timeout")
+        if set_timeout is not None:
+            await _called(set_timeout, seconds)
+
+    async def end(self) -> None:
+        await _called(self.verb("close", "kill"))
+
+    async def status(self, before: SessionStatus) -> SessionStatus:
+        """Ask the object whether it runs, where it can tell; what is paused does not, and is no less there."""
+        is_running = self.found("is_running")
+        if before is SessionStatus.ACTIVE and is_running is not None and await _called(is_running) is False:
+            return SessionStatus.CLOSED
+        return before
+
+    async def addressed(self, request: Request) -> Request:
+        return self.on_its_way(request)
 
 
 async def _called(verb: Callable[..., Any], *arguments: object) -> Any:

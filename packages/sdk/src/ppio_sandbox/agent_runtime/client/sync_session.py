@@ -5,34 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from ppio_sandbox.agent_runtime.client import faults, invocation, rules
 from ppio_sandbox.agent_runtime.client.exceptions import (
     AgentClientError,
     InvocationError,
     NetworkError,
-    SandboxOperationError,
-    SessionNotFoundError,
 )
 from ppio_sandbox.agent_runtime.client.models import SessionStatus
+from ppio_sandbox.agent_runtime.client.sandbox import Sandbox
 from ppio_sandbox.agent_runtime.client.state import SessionState
-from sandkit.http import agents, sandboxes
+from ppio_sandbox.agent_runtime.client.sync_control import SyncObjectControl, SyncPlatformControl
+from sandkit.http import agents
 from sandkit.wire.invocations import InvocationResponse, PingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
 
-    from ppio_sandbox.agent_runtime.client.sandbox import Sandbox
     from ppio_sandbox.agent_runtime.client.session import AnyRequest
     from ppio_sandbox.agent_runtime.client.sync_client import SyncAgentRuntimeClient
     from ppio_sandbox.agent_runtime.client.sync_platform import SyncPlatform
-    from sandkit.http.messages import Call, Request
-
-T = TypeVar("T")
+    from sandkit.http.messages import Request
 
 EXPLAINING_SECONDS = 5.0
 
@@ -81,16 +77,21 @@ class SyncSandboxSession(SessionState):
     def __init__(
         self,
         template_id: str,
-        sandbox: Sandbox,
+        sandbox: Any,
         client: SyncAgentRuntimeClient,
         *,
+        session_id: str | None = None,
         timeout_seconds: int = rules.DEFAULT_LIFE,
         created_at: datetime | None = None,
     ) -> None:
-        """Attach to a running sandbox. Use `SyncAgentRuntimeClient.create_session` or `get_session`."""
+        """Attach to a running sandbox. Use `SyncAgentRuntimeClient.create_session` or `get_session`.
+
+        `sandbox` is this platform's, or any object as for `SandboxSession`, with plain verbs.
+        """
         super().__init__(template_id, timeout_seconds, created_at)
-        self.sandbox = sandbox
         self.client = client
+        is_ours = isinstance(sandbox, Sandbox)
+        self._control = SyncPlatformControl(sandbox, client.platform) if is_ours else SyncObjectControl(sandbox, session_id)
 
     @overload
     def invoke(self, request: AnyRequest, stream: Literal[True]) -> SyncChunkStream: ...
@@ -123,24 +124,19 @@ class SyncSandboxSession(SessionState):
     def pause(self) -> None:
         """Freeze the sandbox until `resume`. Pausing twice is once. Raises as `SandboxSession.pause`."""
         with self._operation("pause"):
-            try:
-                self._perform(sandboxes.pause_sandbox(self.sandbox_id))
-            except SandboxOperationError as error:
-                if error.error_code != "conflict" or self.get_status() is not SessionStatus.PAUSED:
-                    raise
+            self._control.pause()
         self.status = SessionStatus.PAUSED
 
     def resume(self) -> None:
         """Let a paused sandbox go on where it was; it then lives at least `timeout_seconds`."""
         with self._operation("resume"):
-            resumed = self._perform(sandboxes.connect_sandbox(self.sandbox_id, self.timeout_seconds))
-        self.sandbox = replace(self.sandbox, access_token=resumed.envd_access_token, domain=resumed.domain)
+            self._control.resume(self.timeout_seconds)
         self.status = SessionStatus.ACTIVE
 
     def refresh(self) -> None:
         """Renew the session: it lives `timeout_seconds` from now on."""
         with self._operation("refresh"):
-            self._perform(sandboxes.set_timeout(self.sandbox_id, self.timeout_seconds))
+            self._control.renew(self.timeout_seconds)
         self.last_activity = datetime.now(UTC)
 
     def ping(self) -> PingResponse:
@@ -154,18 +150,15 @@ class SyncSandboxSession(SessionState):
 
     def get_status(self) -> SessionStatus:
         """Return the state of the session as the platform knows it; an ended one is CLOSED, or ERROR where its agent failed."""
-        try:
-            self._saw(rules.status_of(self._perform(sandboxes.get_sandbox(self.sandbox_id))))
-        except SessionNotFoundError as error:
-            self._learn(error)
+        self._saw(self._control.status(self.status))
         return self.status
 
     def close(self) -> None:
         """End the agent and the sandbox. Closing what has ended already is no error. Raises as `SandboxSession.close`."""
         if self.status is not SessionStatus.CLOSED:
             try:
-                with rules.operating("close", self.sandbox_id), suppress(SessionNotFoundError):
-                    self._perform(sandboxes.delete_sandbox(self.sandbox_id))
+                with rules.operating("close", self.sandbox_id):
+                    self._control.end()
             except AgentClientError:
                 self.status = SessionStatus.ERROR
                 raise
@@ -173,14 +166,19 @@ class SyncSandboxSession(SessionState):
         self._ended()
 
     @property
+    def sandbox(self) -> Any:
+        """The sandbox: what this session was made with."""
+        return self._control.sandbox
+
+    @property
     def host_url(self) -> str:
         """The address of the agent's port."""
-        return f"{self.sandbox.scheme}://{self.sandbox.get_host(agents.AGENT_PORT)}"
+        return self._control.host_url
 
     @property
     def sandbox_id(self) -> str:
         """The id of the sandbox, which is the session's."""
-        return self.sandbox.id
+        return self._control.sandbox_id
 
     def __enter__(self) -> Self:
         return self
@@ -193,15 +191,9 @@ class SyncSandboxSession(SessionState):
     def _platform(self) -> SyncPlatform:
         return self.client.platform
 
-    def _perform(self, call: Call[T]) -> T:
-        return self._platform.perform(call, otherwise=SandboxOperationError, sandbox_id=self.sandbox_id)
-
     def _addressed(self, request: Request) -> Request:
-        if self.sandbox.access_token is None:
-            detail = self._perform(sandboxes.get_sandbox(self.sandbox_id))
-            self.sandbox = replace(self.sandbox, access_token=detail.envd_access_token)
         self.last_activity = datetime.now(UTC)
-        return request.to(self.sandbox.url(agents.AGENT_PORT), self.sandbox.headers(agents.AGENT_PORT)).identified()
+        return self._control.addressed(request)
 
     def _chunks(self, request: AnyRequest, timeout: float | None) -> Generator[str]:
         rules.check_open(self.status, self.sandbox_id)
@@ -239,4 +231,5 @@ class SyncSandboxSession(SessionState):
                 self._learn(cause)
 
     def _ended(self) -> None:
-        self.client.forget(self.sandbox_id)
+        if isinstance(self._control, SyncPlatformControl):
+            self.client.forget(self.sandbox_id)
