@@ -25,6 +25,11 @@ PROMISES = [
         "Writable mounts belong to the server again when the sandbox has ended, whatever links lie in them.",
     ),
     ("process.adoption", "issue 2 §3", "Sandboxes survive a killed server with their memory, and the next server adopts them."),
+    (
+        "process.spares",
+        "issue 4, figures",
+        "A launcher that stands by holds nothing of the keeper or of a sandbox, serves one sandbox, and goes with the keeper.",
+    ),
     ("process.keeper_replaced", "issue 2 §3", "A keeper that dies is replaced, and the new one adopts its sandboxes."),
     ("process.expiry", "issue 2 §3", "Where no server comes back, the keeper ends sandboxes at their time and leaves."),
     ("process.nothing_left", "issue 2 §3", "After shutdown no process, mount, cgroup or directory is left."),

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sandyard.backends.process import records
+from sandyard.backends.process import processes, records
 from sandyard.backends.process.backend import ProcessBackend
-from sandyard.backends.process.launcher import SPARE
+from sandyard.backends.process.launcher import LAUNCHER, SPARE
 from sandyard.domain.specs import Limits, Mount, SandboxSpec
 
 if TYPE_CHECKING:
@@ -145,23 +145,20 @@ class Rig:
 
 
 def keepers(data: Path) -> list[int]:
-    """Return the pids of the keepers of a data directory; launchers that stand by have another name."""
-    found: list[int] = []
+    """Return the pids of the keepers of a data directory, without the launchers that they have forked."""
+    found: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                spare = (entry / "comm").read_text().strip() == SPARE
+                named = (entry / "comm").read_text().strip() in (LAUNCHER, SPARE)
+                parent = processes.parent(int(entry.name))
             except OSError:
                 continue
-            if (
-                not spare
-                and lives(int(entry.name))
-                and str(data).encode() in words
-                and any(b"sandyard.backends.process" in word for word in words)
-            ):
-                found.append(int(entry.name))
-    return found
+            keeps = str(data).encode() in words and any(b"sandyard.backends.process" in word for word in words)
+            if keeps and not named and lives(int(entry.name)):
+                found[int(entry.name)] = parent
+    return [pid for pid, parent in found.items() if parent not in found]
 
 
 @asynccontextmanager

@@ -23,8 +23,8 @@ _OPEN_FILES = 16384
 _OUTSIDE_PROCESSES = 4
 _RETURN_SECONDS = 30.0
 _ORDERS = _DESCRIPTORS
-SPARE = "sandyard-spare"
-"""What `ps` calls a launcher that stands by, which would be shown as a second keeper else."""
+LAUNCHER, SPARE = "sandyard-starts", "sandyard-spare"
+"""What `ps` calls a launcher, and one that stands by: they would be shown as further keepers else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,6 @@ def launch(job: Job) -> None:
 
 def stand_by(sock: int, preparation: Preparation) -> None:
     """Prepare, say so with a byte on `sock`, and wait there for an `order` to become a sandbox by. Returns only if none comes."""
-    syscalls.set_name(SPARE)
     os.dup2(sock, _ORDERS)
     for number in range(3, _ORDERS):  # so that what is opened now is not in the way of the job's descriptors
         os.dup2(0, number)
@@ -82,6 +81,7 @@ def stand_by(sock: int, preparation: Preparation) -> None:
     identity.mapping("server")
     with socket.socket(fileno=_ORDERS) as orders:
         try:
+            syscalls.set_name(SPARE)
             orders.send(b"1")
             message, fds = protocol.receive(orders)
         except (protocol.Closed, ConnectionError):  # the keeper has gone, or has no use for us
@@ -97,6 +97,7 @@ def order(job: Job) -> protocol.Message:
 
 
 def _begin(enter: tuple[str, ...]) -> None:
+    syscalls.set_name(LAUNCHER)
     os.setsid()
     os.umask(0o022)
     for path in enter:
