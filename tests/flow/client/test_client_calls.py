@@ -104,6 +104,16 @@ async def test_the_result_is_what_the_agent_returned(platform: FakePlatform, ses
     assert response.duration > 0
 
 
+@pytest.mark.promise("client.result")
+async def test_an_answer_reads_as_a_mapping_whatever_the_agent_calls_its_fields(platform: FakePlatform, session: SandboxSession):
+    platform.on("POST /invocations", answers({**ENVELOPE, "items": [1], "keys": "k", "tokens_used": 7}))
+    response = await session.invoke("hi")
+    assert (response["items"], response["keys"], response.get("tokens_used"), response.tokens_used) == ([1], "k", 7, 7)
+    assert dict(response.items()) == {**response} == dict(zip(response.keys(), response.values(), strict=True))
+    with pytest.raises(KeyError, match="copy"):
+        response["copy"]
+
+
 @pytest.mark.promise("client.agent-errors")
 @pytest.mark.parametrize(
     "answer",

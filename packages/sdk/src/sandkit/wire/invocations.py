@@ -62,10 +62,18 @@ class InvocationResponse(BaseModel):
         """The names of all fields, also of those that the agent added."""
         return [*type(self).model_fields, *(self.model_extra or {})]
 
+    def values(self) -> list[Any]:
+        """The values of all fields, in the order of `keys`."""
+        return [self[key] for key in self.keys()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """All fields with their values."""
+        return [(key, self[key]) for key in self.keys()]
+
     def __getitem__(self, key: str) -> Any:
-        if key not in self:
-            raise KeyError(key)
-        return getattr(self, key)
+        if key in type(self).model_fields:
+            return getattr(self, key)
+        return (self.model_extra or {})[key]
 
     def __contains__(self, key: object) -> bool:
         return key in type(self).model_fields or key in (self.model_extra or {})
