@@ -12,6 +12,7 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from sandyard.domain.errors import BackendUnavailable, SandboxGone, StartFailed
@@ -35,6 +36,32 @@ def groups(data: Path) -> list[str]:
     """Return the control groups of a data directory."""
     name = f"sandyard-{zlib.crc32(os.fsencode(data)):08x}"
     return [path for path, names, _ in os.walk("/sys/fs/cgroup") if name in names]
+
+
+@pytest.mark.promise("process.nothing_left")
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+async def test_a_start_on_a_full_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    await anyio.run_process(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)])
+    try:
+        async with rig(disk) as made:
+            spec = made.spec("box")
+            before = len(os.listdir(f"/proc/{made.keeper()}/fd"))  # noqa: PTH208 (only how many)
+            room = os.statvfs(disk)
+            for left in (0, 4096, 64 * 1024) * 4:
+                with (disk / "filler").open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left)
+                with pytest.raises(BackendUnavailable, match="disk of the data directory is full"):
+                    await made.backend.start(spec)
+            assert list((made.data / "sandboxes").iterdir()) == []
+            (disk / "filler").unlink()
+            await made.backend.start(spec)
+            await made.backend.stop("box")
+            assert len(os.listdir(f"/proc/{made.keeper()}/fd")) - before <= 4  # noqa: PTH208 (two for each launcher that stands by)
+    finally:
+        await anyio.run_process(["umount", str(disk)])
 
 
 @pytest.mark.promise("process.nothing_left")

@@ -7,6 +7,7 @@ Started by `daemon`; stdlib only.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -127,7 +128,9 @@ class Keeper:
             self._refuse(request.number, refusal.word, str(refusal))
         except ProcessLookupError:
             self._refuse_when_ended(request)
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except OSError as error:
+            self._refuse(request.number, protocol.UNAVAILABLE, _refusal(error))
+        except (KeyError, TypeError, ValueError) as error:
             self._refuse(request.number, protocol.UNAVAILABLE, f"{type(error).__name__}: {error}")
         else:
             if answer is not None:
@@ -374,3 +377,9 @@ class Keeper:
     def _on_timer(self) -> None:
         self._wake_at = math.inf
         self._tick()
+
+
+def _refusal(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk of the data directory is full: free some space on it."
+    return f"The machine refused: {error}"

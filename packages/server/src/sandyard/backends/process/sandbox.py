@@ -183,7 +183,7 @@ class Sandbox:
         try:
             self.record.write(self.directory)
         except OSError as error:  # what cannot be adopted must not be started
-            self.kill(f"its record cannot be written: {error}")
+            self.kill(f"its record cannot be written: {error.strerror}")
         if self._doomed:
             processes.kill(self._first)
         else:
