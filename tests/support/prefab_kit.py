@@ -7,6 +7,7 @@ This file is its `src/main.py`; it runs in the sandbox.
 # pyright: basic
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -290,10 +291,12 @@ def mine(user: str, number: int) -> dict:
     seen = {
         "env": os.environ.get("WHO"),
         "state": _STATE.get("who"),
-        "files": sorted(os.listdir("data/outputs") + os.listdir("data/inputs")),
+        "files": sorted(os.listdir("data/outputs")),
     }
+    given = [path.read_text() for path in Path("data/inputs").rglob("*") if path.is_file()]
+    secret = hashlib.sha256(os.environ.get("OF_MINE", "").encode()).hexdigest()  # itself it would be struck out
     os.environ["WHO"] = _STATE["who"] = name
     Path("data/outputs/mine.txt").write_text(name)
     time.sleep(0.005)
     told = {"env": os.environ["WHO"], "state": _STATE["who"], "file": Path("data/outputs/mine.txt").read_text()}
-    return {"name": name, "seen": seen, "told": told}
+    return {"name": name, "seen": seen, "told": told, "given": given, "secret": secret}

@@ -192,5 +192,10 @@ _KIT = (
     function("later", {"value": "integer"}),
     function("later_events", streaming=True),
     function("spy"),
-    function("mine", {"user": "string", "number": "integer"}),
+    function(
+        "mine",
+        {"user": "string", "number": "integer"},
+        files={"note": {"type": "array", "items": {"type": "InputFile"}, "description": "the caller's own", "required": False}},
+        secrets=[{"name": "OF_MINE", "description": "the caller's own", "instructions": "none", "required": False}],
+    ),
 )
