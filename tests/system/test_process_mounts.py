@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from sandyard import disks
 from sandyard.backends.process import uids
 from sandyard.domain.errors import MountRefused, NotSupported, SandboxGone
 from sandyard.domain.specs import Mount
+from sandyard.domain.volumes import Volume
+from sandyard.services.volumes.homes import Homes
 from support.sandboxes import Rig, rig, until_gone
 
 if TYPE_CHECKING:
@@ -151,6 +154,20 @@ async def test_who_swaps_directories_for_links_meanwhile_gains_nothing(made: Rig
 
 
 @pytest.mark.promise("files.mounted-live")
+async def test_what_a_sandbox_has_moved_is_not_taken_for_gone(made: Rig, volume: Mount, tmp_path: Path) -> None:
+    await made.backend.start(made.spec("box", system="writable"))
+    (tmp_path / "for-disk").mkdir()
+    for mount in (volume, a_disk(tmp_path / "for-disk", volume.target)):
+        await made.backend.mount("box", mount)
+        await made.result("box", "import os; os.rename('/mnt/a', '/mnt/b'); result = 0")
+        for force in (False, True):
+            with pytest.raises(MountRefused, match="was moved"):
+                await made.backend.unmount("box", mount, force=force)
+        await made.result("box", "import os; os.rename('/mnt/b', '/mnt/a'); result = 0")
+        await made.backend.unmount("box", mount, force=False)
+
+
+@pytest.mark.promise("files.mounted-live")
 async def test_a_frozen_sandbox_is_given_directories_too_and_one_without_isolation_none(made: Rig, volume: Mount, tmp_path: Path) -> None:
     await made.backend.start(made.spec("box", system="writable"))
     await made.backend.freeze("box")
@@ -233,6 +250,26 @@ async def test_whoever_is_killed_leaves_neither_mount_nor_device(tmp_path: Path)
         assert Path(f"/proc/self/fd/{fd}", disks.CONTENT, "kept").read_text() == "kept"
     finally:
         os.close(fd)
+
+
+@pytest.mark.promise("volumes.quotas")
+def test_uploads_that_a_killed_server_left_take_no_room(tmp_path: Path) -> None:
+    volume = Volume(id="v1", owner="ann", name="data", created_at=1.0, size_bytes=16 * MEBIBYTE)
+    killed = Homes(tmp_path)
+    killed.make(volume)
+    (killed.place("v1").drafts / "half").write_text("x")
+    again = Homes(tmp_path)
+    place = again.place("v1")
+    assert not list(place.drafts.iterdir())
+    (place.drafts / "mine").write_text("x")
+    for number in range(20):  # more than stay mounted
+        other = replace(volume, id=f"w{number}")
+        again.make(other)
+        assert again.place(other.id).root.is_dir()
+    assert [path.name for path in again.place("v1").drafts.iterdir()] == ["mine"]
+    again.remove("v1")
+    assert not (tmp_path / "v1").exists()
+    assert (place.drafts / "mine").read_text() == "x", "who works in it still has it"
 
 
 async def until_free(path: Path) -> None:

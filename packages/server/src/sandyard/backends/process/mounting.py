@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sandyard import disks
+
 from . import ownership, processes, protocol, staging, syscalls, uids
 from .connection import Refused
 
@@ -108,7 +110,7 @@ def _carry_out(work: Callable[[_Job], None], job: _Job, result: int) -> None:
 
 class _InTheWay(Exception):  # noqa: N818 (not a mistake of ours)
     def __init__(self, job: _Job, error: OSError) -> None:
-        super().__init__(f"/{'/'.join(job.names)} {_REASONS.get(error.errno or 0, str(error))}")
+        super().__init__(f"/{'/'.join(job.names)} {_REASONS.get(error.errno or 0, error.strerror)}")
 
 
 def _show(job: _Job) -> None:
@@ -125,18 +127,36 @@ def _show(job: _Job) -> None:
 
 def _take_away(job: _Job) -> None:
     tree = _tree(job)
-    parent = _enter(job)
+    proc = os.open("/proc", _WALK)
+    root = _enter(job)
+    try:
+        if not _unmounted(job, tree, root) and _mounted(proc, os.fstat(tree).st_dev, disks.CONTENT if job.disk else Path(job.source).name):
+            raise _InTheWay(job, OSError(errno.ESTALE, "was moved by the sandbox: let it move that back, or end it"))
+    except OSError as error:
+        raise _InTheWay(job, error) from error
+
+
+def _unmounted(job: _Job, tree: int, parent: int) -> bool:
+    """Unmount the tree from where it was put; False: it is not there."""
     try:
         for name in job.names[:-1]:
             parent = os.open(name, _WALK, dir_fd=parent)
-        if not os.path.samestat(os.stat(job.names[-1], dir_fd=parent, follow_symlinks=False), os.fstat(tree)):
-            return
-        os.fchdir(parent)  # no name of a mount can be changed as long as it is one
-        syscalls.unmount(job.names[-1], detach=job.force)
+        found = os.stat(job.names[-1], dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _InTheWay(job, error) from error
+        return False
+    if not os.path.samestat(found, os.fstat(tree)):
+        return False
+    os.fchdir(parent)  # no name of a mount can be changed as long as it is one
+    syscalls.unmount(job.names[-1], detach=job.force)
+    return True
+
+
+def _mounted(proc: int, device: int, name: str) -> bool:
+    """Whether a directory of that name and device is mounted anywhere in the namespace; `proc` is the host's /proc, open."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with os.fdopen(os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), errors="replace") as lines:
+        mounts = [line.split(" ") for line in lines]
+    return any(fields[2] == number and fields[3].rpartition("/")[2] == name for fields in mounts)
 
 
 def _tree(job: _Job) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import anyio
+
 from sandkit.wire.errors import CONFLICT, NOT_FOUND, ApiError
-from sandyard.domain.errors import BackendError, MountRefused, RowConflict, SandboxGone
+from sandyard.domain.errors import BackendError, MountRefused, NotSupported, RowConflict, SandboxGone
 from sandyard.domain.sandboxes import SandboxState
 from sandyard.services.creation import said
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from sandyard.domain.sandboxes import Sandbox
+    from sandyard.domain.specs import Mount
     from sandyard.domain.volumes import VolumeMount
     from sandyard.services.context import Context
     from sandyard.services.lifecycle import Lifecycle
@@ -48,11 +52,7 @@ class Attaching:
             await self._have(row, [*row.volumes, given])
             if not row.saved:
                 (mount,) = self._volumes.shown([given])
-                try:
-                    await self._done(row, self._mounts.mount(row.id, mount))
-                except BaseException:
-                    await self._have(row, row.volumes)
-                    raise
+                await self._done(row, self._mount(row, mount))
             return given
 
     async def detach(self, owner: str, sandbox_id: str, path: str, *, force: bool) -> VolumeMount:
@@ -72,6 +72,19 @@ class Attaching:
                 await self._done(row, self._mounts.unmount(row.id, mount, force=force))
             await self._have(row, [mount for mount in row.volumes if mount is not taken])
             return taken
+
+    async def _mount(self, row: Sandbox, mount: Mount) -> None:
+        """Where it cannot be known that nothing was mounted, the row keeps the volume: it is not deleted below a sandbox."""
+        try:
+            await self._mounts.mount(row.id, mount)
+        except (MountRefused, NotSupported):
+            await self._have(row, row.volumes)
+            raise
+        except BaseException:  # also given up in the middle
+            with anyio.CancelScope(shield=True), suppress(BackendError, ApiError):
+                await self._mounts.unmount(row.id, mount, force=True)
+                await self._have(row, row.volumes)
+            raise
 
     async def _have(self, row: Sandbox, mounts: Sequence[VolumeMount]) -> None:
         try:

@@ -59,6 +59,7 @@ class Homes:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._warm: OrderedDict[str, Place] = OrderedDict()
+        self._swept: set[str] = set()
         self._lock = Lock()
 
     def make(self, volume: Volume) -> None:
@@ -98,13 +99,21 @@ class Homes:
             return Place(path, self._home / _DRAFTS)
         with self._lock:
             try:
-                place = self._warm.pop(volume_id, None) or _place(path)
+                place = self._warm.pop(volume_id, None) or self._opened(volume_id, path)
             except OSError as error:
                 raise ApiError(UNAVAILABLE, f"The volume cannot be opened now: {error}") from error
             self._warm[volume_id] = place
             if len(self._warm) > _WARM:
                 self._warm.popitem(last=False)
             return place
+
+    def _opened(self, volume_id: str, path: Path) -> Place:
+        """Mount a disk; what a killed server left of uploads goes when this one opens it first, before anyone can write."""
+        place = _place(path)
+        if volume_id not in self._swept:
+            trees.empty(trees.open_directory(str(place.drafts), None))
+            self._swept.add(volume_id)
+        return place
 
     def mount(self, given: VolumeMount) -> Mount:
         """Return what a back end shows in a sandbox."""
