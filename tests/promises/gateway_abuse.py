@@ -70,8 +70,7 @@ PROMISES: list[tuple[str, ...]] = [
     _case(90, "A secret's row copied to another user cannot be opened: 500, and nothing is delivered."),
     _case(
         91,
-        "Webhooks are signed, fresh, counted once, and never go to private addresses.",
-        "The gateway has no webhooks: nothing is deployed from outside and nothing is called back, so there is nothing to sign or refuse.",
+        "A webhook without a signature, with an old or a replayed one is 401; told twice it is handled once; one to a private address is 422.",
     ),
     _case(93, "A preflight from an unknown origin gets no Allow-Origin."),
     _case(94, "Odd paths, methods and override headers reach no internal route: 4xx; a strange host counts for nothing."),

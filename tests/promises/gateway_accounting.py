@@ -34,6 +34,11 @@ PROMISES: list[tuple[str, ...]] = [
         _5,
         "What a call prints is kept for its caller alone, by job and by prefab: the last 16 KiB, a day, without secrets; sandyard prefab logs follows.",
     ),
+    (
+        "gateway-webhooks.told",
+        "gateway-contract §4.1",
+        "Who is named as callback of an asynchronous job is told of its end, signed, again until it was heard, also after the server was killed.",
+    ),
     ("gateway-files.s3", _5, "Bytes are kept in a bucket of an S3-compatible server by --blobs s3://…, with the same signed URLs."),
     (
         "gateway-files.direct_up",

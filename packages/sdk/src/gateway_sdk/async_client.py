@@ -128,13 +128,19 @@ class AsyncGatewayClient:
         """
         return await self._ask(requests.run(list(calls), key=idempotency_key))
 
-    async def start_job(self, calls: Sequence[PrefabCall], *, idempotency_key: str | None = None) -> Job:
+    async def start_job(self, calls: Sequence[PrefabCall], *, idempotency_key: str | None = None, callback_url: str | None = None) -> Job:
         """Run calls without waiting for them; the job goes on when this client is gone. What is refused at once raises, as in `run`.
+
+        Who listens at `callback_url` is told of the end (`gateway_sdk.webhooks` is for him).
 
         Raises:
             GatewayError: the job was not begun.
         """
-        return await self._ask(requests.start_job(list(calls), key=idempotency_key))
+        return await self._ask(requests.start_job(list(calls), key=idempotency_key, callback_url=callback_url))
+
+    async def webhook_secret(self) -> str:
+        """Return the secret that signs what is sent to your callback URLs."""
+        return await self._ask(requests.webhook_secret())
 
     async def get_job(self, job_id: str) -> Job:
         """Return how a job stands: one that was started, or the `job_id` of a result.

@@ -58,9 +58,9 @@ def stream(call: PrefabCall, *, key: str | None) -> Wanted[Reply]:
     return Wanted(request, _head, _about([call]), repeatable=_is_repeatable([call], key), lasting=True, streamed=True)
 
 
-def start_job(calls: Sequence[PrefabCall], *, key: str | None) -> Wanted[Job]:
-    """Run calls without waiting for them."""
-    request = _run(calls, stream=False, key=key, prefer="respond-async")
+def start_job(calls: Sequence[PrefabCall], *, key: str | None, callback_url: str | None = None) -> Wanted[Job]:
+    """Run calls without waiting for them; who listens at `callback_url` is told of the end."""
+    request = _run(calls, stream=False, key=key, prefer="respond-async", callback_url=callback_url)
     return Wanted(request, _read_job, _about(calls), repeatable=key is not None)
 
 
@@ -71,6 +71,10 @@ def get_job(job_id: str) -> Wanted[Job]:
 def cancel_job(job_id: str) -> Wanted[Job]:
     request = Request("DELETE", _job_path(job_id), {"accept": JSON_TYPE})
     return Wanted(request, _read_job, {"job_id": job_id}, repeatable=True)
+
+
+def webhook_secret() -> Wanted[str]:
+    return _get("/v1/webhooks/secret", lambda reply: str(_object(_json(reply))["secret"]))
 
 
 def job_events(job_id: str, after: int) -> Wanted[Reply]:
@@ -208,8 +212,11 @@ def _job_path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
-def _run(calls: Sequence[PrefabCall], *, stream: bool, key: str | None, prefer: str | None = None) -> Request:
-    body = {"calls": [_call(call) for call in calls], "stream": stream}
+def _run(
+    calls: Sequence[PrefabCall], *, stream: bool, key: str | None, prefer: str | None = None, callback_url: str | None = None
+) -> Request:
+    told_of = {} if callback_url is None else {"callback_url": callback_url}
+    body = {"calls": [_call(call) for call in calls], "stream": stream, **told_of}
     told = {"idempotency-key": None if key is None else _checked_key(key), "prefer": prefer}
     headers = {"accept": EVENTS_TYPE if stream else JSON_TYPE} | {name: value for name, value in told.items() if value is not None}
     return _json_request("POST", "/v1/internal/run", body, headers)

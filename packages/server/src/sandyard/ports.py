@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sandyard.domain.sandboxes import Sandbox, SandboxEvent
     from sandyard.domain.specs import EgressPolicy, Exited, Found, SandboxSpec, Saved, Started, Usage
     from sandyard.domain.templates import Build, LogLine, Tag, Template
-    from sandyard.ports_accounting import AuditRows, CallLogRows, FileRows, QuotaRows, SecretRows
+    from sandyard.ports_accounting import AuditRows, CallLogRows, FileRows, QuotaRows, SecretRows, WebhookRows
     from sandyard.ports_sandboxes import SandboxSecretRows, VolumeRows
 
 
@@ -376,6 +376,8 @@ class Store(Protocol):
     def audit(self) -> AuditRows: ...
     @property
     def call_logs(self) -> CallLogRows: ...
+    @property
+    def webhooks(self) -> WebhookRows: ...
     @property
     def volumes(self) -> VolumeRows: ...
     @property

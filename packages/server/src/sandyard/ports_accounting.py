@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sandyard.domain.accounting import AuditEntry, KeptSecret, Quota, Reservation, UsageLine
-    from sandyard.domain.calls import CallLog
+    from sandyard.domain.calls import CallLog, Webhook
     from sandyard.domain.files import File, FileKind
 
 
@@ -166,3 +166,23 @@ class CallLogRows(Protocol):
     async def forget(self, before: float) -> int:
         """Remove those from before a time; return how many."""
         ...
+
+
+class WebhookRows(Protocol):
+    """Rows of who is to be told that a job has ended; they go with their jobs."""
+
+    async def add(self, webhook: Webhook) -> None: ...
+
+    async def due(self, now: float, limit: int) -> Sequence[Webhook]:
+        """Return those whose job has ended and whose time has come."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """Return when the first one of an ended job is due."""
+        ...
+
+    async def put_off(self, webhook: Webhook) -> None:
+        """Set attempts and time."""
+        ...
+
+    async def remove(self, job_id: str) -> None: ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uv
 
+from sandyard.egress.outward import Outward
 from sandyard.services.callers.children import Children
 from sandyard.services.callers.identify import Callers, Known
 from sandyard.services.callers.issuer import Issuer
@@ -28,6 +29,8 @@ from sandyard.services.prefabs.workers import Workers
 from sandyard.services.quotas.reservations import Reservations
 from sandyard.services.secrets.keeping import Secrets
 from sandyard.services.secrets_dir import create_once
+from sandyard.services.webhooks.sending import KEY_FILE as WEBHOOK_KEY
+from sandyard.services.webhooks.sending import Webhooks
 from sandyard.web.gateway.app import create_gateway
 from sandyard.web.gateway.mcp import Tools
 from sandyard.web.gateway.parts import GatewayParts
@@ -85,6 +88,7 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
     logs = CallLogs(context.store.call_logs, context.clock, wakes)
     execution = Execution(settings.gateway, workers, neighbours.files, neighbours.tokens, logs)
     preflight = Preflight(registry, neighbours, context.clock, settings.gateway.call_timeout)
+    webhooks = Webhooks(context.store, Outward(settings.egress), wakes, context.clock, _kept(context, WEBHOOK_KEY))
     jobs = Jobs(context, preflight, execution, neighbours, wakes)
     builder = PrefabBuilder(context, registry, exits, wakes, Path(uv.find_uv_bin()))
     parts = GatewayParts(
@@ -93,6 +97,7 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
         registry=registry,
         jobs=jobs,
         logs=logs,
+        webhooks=webhooks,
         files=files,
         signer=signer,
         secrets=kept,
@@ -107,7 +112,7 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
         jobs=jobs,
         files=files,
         quotas=quotas,
-        loops=(workers.run, logs.run, jobs.run, builder.run, files.run, quotas.run, tools.run),
+        loops=(workers.run, webhooks.run, logs.run, jobs.run, builder.run, files.run, quotas.run, tools.run),
     )
 
 

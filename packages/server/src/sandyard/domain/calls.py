@@ -139,3 +139,13 @@ class CallLog:
     at: float
     succeeded: bool
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """A row: where to tell of a job's end, how often that was tried, and when it is to be tried next (Unix seconds)."""
+
+    job_id: str
+    url: str
+    attempts: int
+    due_at: float

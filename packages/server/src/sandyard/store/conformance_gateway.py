@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sandyard.domain.calls import CallLog, CallResult, Job, JobEvent, JobState
+from sandyard.domain.calls import CallLog, CallResult, Job, JobEvent, JobState, Webhook
 from sandyard.domain.errors import RowConflict
 from sandyard.domain.prefabs import Prefab, PrefabState, PrefabVersion
 
@@ -169,3 +169,22 @@ async def what_calls_print_is_numbered_and_cut_to_the_newest(store: Store) -> No
     assert await store.call_logs.of_job("ann", "ann", "j0") == []
     assert await store.call_logs.forget(4.0) == 2
     assert [log.job_id for log in await store.call_logs.of_prefab("ann", "ann", "pack-one", after=None, limit=9)] == ["j4"]
+
+
+@_case
+async def webhooks_are_due_when_their_job_has_ended_and_go_with_it(store: Store) -> None:
+    for number in range(3):
+        await store.jobs.add(a_job(number))
+        await store.webhooks.add(Webhook(job_id=f"j{number}", url="https://x", attempts=0, due_at=float(number)))
+    assert await store.webhooks.due(9.0, 9) == []
+    assert await store.webhooks.next_due() is None
+    for number in range(2):
+        await store.jobs.change(f"j{number}", [JobState.RUNNING], state=JobState.FAILED, finished_at=1000.0 * number)
+    assert [row.job_id for row in await store.webhooks.due(0.5, 9)] == ["j0"]
+    assert [row.job_id for row in await store.webhooks.due(9.0, 1)] == ["j0"]
+    await store.webhooks.put_off(Webhook(job_id="j0", url="https://x", attempts=1, due_at=20.0))
+    assert await store.webhooks.next_due() == 1.0
+    await store.webhooks.remove("j1")
+    assert [(row.job_id, row.attempts) for row in await store.webhooks.due(20.0, 9)] == [("j0", 1)]
+    await store.jobs.forget(500.0)
+    assert await store.webhooks.next_due() is None

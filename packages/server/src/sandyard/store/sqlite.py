@@ -15,6 +15,7 @@ from sandyard.store.files import SqliteFiles
 from sandyard.store.gateway import SqliteJobs, SqlitePrefabs
 from sandyard.store.rows import BUILDS, KEYS, LOG_LINES, SANDBOXES, TAGS, TEMPLATES, places
 from sandyard.store.volumes import SqliteSandboxSecrets, SqliteVolumes
+from sandyard.store.webhooks import SqliteWebhooks
 from sandyard.store.worker import Worker
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ class SqliteStore:
         self.secrets = SqliteSecrets(writer, reader)
         self.audit = SqliteAudit(writer, reader)
         self.call_logs = SqliteCallLogs(writer, reader)
+        self.webhooks = SqliteWebhooks(writer, reader)
         self.volumes = SqliteVolumes(writer, reader)
         self.sandbox_secrets = SqliteSandboxSecrets(writer, reader)
 

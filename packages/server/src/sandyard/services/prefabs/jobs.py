@@ -26,6 +26,7 @@ from sandyard.services.ids import new_id
 from sandyard.services.prefabs.keyed import KeyedCalls, in_progress, known_job
 from sandyard.services.prefabs.owned import Owned
 from sandyard.services.prefabs.prepared import Known, Prepared
+from sandyard.services.webhooks.sending import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -255,6 +256,7 @@ class Jobs:
             _log.exception("a job broke", job=run.job.id)
         finally:
             run.ended.set()
+            self._wakes.wake(ENDED)
 
     async def _one(self, run: Run, place: int, on_event: OnEvent | None) -> None:
         """Run one call to its result; nothing that happens to it touches its neighbours."""

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from sandyard.version import VERSION
-from sandyard.web.gateway import auth, blobs, errors, files, jobs, logs, mcp, prefabs, run, secrets, usage
+from sandyard.web.gateway import auth, blobs, errors, files, jobs, logs, mcp, prefabs, run, secrets, usage, webhooks
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PREFIXES = ("/v1/", "/internal/", "/mcp/")
 """The paths that are the gateway's; all others are the control plane's."""
-_NOUNS = (auth, run, jobs, logs, files, blobs, secrets, usage, prefabs)
+_NOUNS = (auth, run, jobs, logs, files, blobs, secrets, usage, webhooks, prefabs)
 
 
 def create_gateway(parts: GatewayParts, tools: Tools) -> ASGIApp:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sandyard.services.prefabs.neighbours import Audit
     from sandyard.services.prefabs.registry import Registry
     from sandyard.services.secrets.keeping import Secrets
+    from sandyard.services.webhooks.sending import Webhooks
 
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 
@@ -38,6 +39,7 @@ class GatewayParts:
     registry: Registry
     jobs: Jobs
     logs: CallLogs
+    webhooks: Webhooks
     files: Files
     signer: Signer
     secrets: Secrets

@@ -30,6 +30,8 @@ class Wish:
     asynchronous: bool = False
     key: str | None = None
     digest: str = ""
+    callback: str | None = None
+    """Where to tell of an asynchronous job's end."""
 
 
 def read_calls(body: object, most: int) -> list[Call]:
@@ -74,12 +76,17 @@ def read_wish(headers: Headers, body: object, raw: bytes) -> Wish:
     wanted: object = cast("dict[str, Any]", body).get("stream") if isinstance(body, dict) else None
     if not isinstance(wanted, bool | None):
         raise _invalid("/stream", "must be true or false")
+    asynchronous = "respond-async" in {part.strip().lower() for part in headers.get("prefer", "").split(",")}
+    callback: object = cast("dict[str, Any]", body).get("callback_url") if isinstance(body, dict) else None
+    if not isinstance(callback, str | None) or (callback is not None and not asynchronous):
+        raise _invalid("/callback_url", "must be a URL, of a request that says Prefer: respond-async")
     key = headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise Refusal(BAD_REQUEST, "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces")
     return Wish(
         stream=_accepted(headers.get("accept", "*/*")) if wanted is None else wanted,
-        asynchronous="respond-async" in {part.strip().lower() for part in headers.get("prefer", "").split(",")},
+        asynchronous=asynchronous,
+        callback=callback,
         key=key,
         digest=hashlib.sha256(raw).hexdigest(),
     )

@@ -63,6 +63,7 @@ _BODY = {
                             },
                         },
                         "stream": {"type": "boolean"},
+                        "callback_url": {"type": "string", "description": "With Prefer: respond-async, who is told of the job's end."},
                     },
                 }
             }
@@ -136,12 +137,25 @@ def _done(request: Request, begun: Run) -> Response:
 
 
 async def _asynchronous(caller: Caller, parts: GatewayParts, calls: Sequence[Call], wish: Wish) -> Response:
+    if wish.callback is not None:
+        await parts.webhooks.admit(wish.callback)
     begun = await parts.jobs.begin(caller, calls, key=wish.key, digest=wish.digest, asynchronous=True)
+    if isinstance(begun, Run) and wish.callback is not None:
+        await _expect(begun, wish.callback, parts)
     job = begun if isinstance(begun, Job) else begun.job
     if isinstance(begun, Run):
         parts.jobs.spawn(begun)
     headers = {"Location": f"/v1/jobs/{job.id}", "Preference-Applied": "respond-async"}
     return _json(render.job(job), status=202, headers=headers)
+
+
+async def _expect(begun: Run, url: str, parts: GatewayParts) -> None:
+    """Note where to tell of a job's end before it begins; if that fails it does not."""
+    try:
+        await parts.webhooks.expect(begun.job.id, url)
+    except BaseException:
+        async with parts.jobs.owned(begun):
+            raise
 
 
 def _again(job: Job, wish: Wish) -> Response:
