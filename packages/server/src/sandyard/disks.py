@@ -81,6 +81,8 @@ def make(path: Path, size: int, inodes: int | None = None) -> None:
     Raises:
         OSError: no room, no mkfs.ext4, or no such mounts here; `path` may be half made.
     """
+    import subprocess  # noqa: PLC0415 (the keeper, which only mounts, need not have it)
+
     count = (max(size // _INODE_BYTES, 16) if inodes is None else inodes) + _SPARE_INODES
     tables = count * (_INODE_SIZE + 1)
     whole = size + tables + _JOURNAL_MEBIBYTES * 2**20 + (size // _GROUP + 1) * _GROUP_OVERHEAD + _SPARE + size // 500
