@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import shutil
-import subprocess
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
