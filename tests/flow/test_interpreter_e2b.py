@@ -48,6 +48,13 @@ DRAWN: dict[str, tuple[type[Chart], list[dict[str, Any]]]] = {
 }
 """What is drawn, what kind of chart it is for E2B's client, and the data that come with it."""
 
+ENDLESS = [
+    ("python", "kept = 'kept'", "while True: pass", "print(kept)"),
+    ("bash", "kept=kept", "sleep 1000", "echo $kept"),
+    ("js", "let kept = 'kept'", "while (true) {}", "console.log(kept)"),
+]
+"""A language, what sets a variable, what never ends, and what prints the variable."""
+
 
 @pytest.mark.promise("interpreter.state", "interpreter.template", "interpreter.warm")
 async def test_variables_stay_and_sandboxes_share_nothing(interpreters: Platform) -> None:
@@ -227,20 +234,20 @@ async def test_other_languages(shared_interpreter: Interpreter) -> None:
 @pytest.mark.promise("interpreter.interrupt")
 async def test_time_out_interrupts_and_variables_stay(shared_interpreter: Interpreter) -> None:
     sandbox = shared_interpreter.sandbox
-    for language, endless in (("python", "kept = 'kept'\nwhile True: pass"), ("bash", "kept=kept; sleep 1000"), ("js", "while (true) {}")):
+    for language, keep, endless, show in ENDLESS:
+        await sandbox.run_code(keep, language=language, timeout=60)
         with pytest.raises(e2b.TimeoutException):
-            await sandbox.run_code(endless, language=language, timeout=3)
-        again = await sandbox.run_code(
-            {"python": "print(kept)", "bash": "echo $kept"}.get(language, "console.log('kept')"), language=language, timeout=60
-        )
+            await sandbox.run_code(endless, language=language, timeout=2)
+        again = await sandbox.run_code(show, language=language, timeout=60)
         assert again.logs.stdout == ["kept\n"], again
 
 
 @pytest.mark.promise("interpreter.interrupt")
 async def test_what_does_not_let_itself_be_interrupted_is_ended_where_it_has_to_be(shared_interpreter: Interpreter) -> None:
     sandbox = shared_interpreter.sandbox
+    await sandbox.run_code("let lost = 1", language="ts", timeout=60)
     with pytest.raises(e2b.TimeoutException):
-        await sandbox.run_code("await new Promise((done) => setTimeout(done, 1000000))", language="ts", timeout=3)
+        await sandbox.run_code("await new Promise((done) => setTimeout(done, 1000000))", language="ts", timeout=2)
     again = await sandbox.run_code("console.log('new')", language="ts", timeout=60)
     assert again.logs.stdout == ["new\n"]
     assert "did not let itself be interrupted" in "".join(again.logs.stderr)

@@ -12,6 +12,7 @@ from e2b import AsyncSandbox, AsyncTemplate, BuildException
 
 from support import as_user
 from support.platform import Platform
+from support.registry import Registry, host_layer, layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +43,8 @@ async def test_steps_are_carried_out_without_root(directory: Path, wrapper: list
     context = directory / "context"
     (context / "tree").mkdir(parents=True)
     (context / "tree" / "file").write_text("copied\n")
-    async with Platform(directory / "data", backend="process", **_server(directory, wrapper)) as platform:
+    started = _server(directory, wrapper)
+    async with Registry() as registry, Platform(directory / "data", "--registry", registry.host, backend="process", **started) as platform:
         options: dict[str, Any] = {"api_key": platform.key, "api_url": platform.api_url, "sandbox_url": platform.sandbox_url}
         begun = AsyncTemplate(file_context_path=context).from_template("base")
         build = begun.set_envs({"GREETING": "hello"}).set_workdir("/home/user/app").copy("tree", "code/", mode=0o750)
@@ -51,9 +53,19 @@ async def test_steps_are_carried_out_without_root(directory: Path, wrapper: list
         async with await AsyncSandbox.create("plain", **options) as sandbox:
             found = await sandbox.commands.run("pwd; cat made code/file; stat -c '%U %a' code/file; surroundings | grep GREETING")
         assert found.stdout.split() == ["/home/user/app", "hello", "user", "copied", "user", "750", "GREETING=hello"]
+        await _build_from_image(registry, options)
         for asking in NEEDS_ROOT:
             with pytest.raises(BuildException, match=r"the sandboxes of this server have no root.*pip install --user"):
                 await AsyncTemplate.build(asking(AsyncTemplate().from_template("base")), "refused", **options)
+
+
+async def _build_from_image(registry: Registry, options: dict[str, Any]) -> None:
+    architecture = "arm64" if os.uname().machine == "aarch64" else "amd64"
+    registry.push("team/tool", [host_layer(), layer(("etc/motd", b"from the image\n"))], architecture=architecture)
+    build = AsyncTemplate().from_image(f"{registry.host}/team/tool").set_workdir("/srv/made").run_cmd("cat /etc/motd > file; id -un")
+    await AsyncTemplate.build(build, "imaged", **options)
+    async with await AsyncSandbox.create("imaged", **options) as sandbox:
+        assert (await sandbox.commands.run("pwd; cat file")).stdout.splitlines() == ["/srv/made", "from the image"]
 
 
 def _server(directory: Path, wrapper: list[str]) -> dict[str, Any]:

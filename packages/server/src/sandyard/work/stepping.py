@@ -75,8 +75,7 @@ class Stepping:
 
     async def furnish(self) -> None:
         """Give an image a /bin/bash, by which E2B's clients run commands: its sh has to do where it has none."""
-        if self.as_root:
-            await self._script("[ -e /bin/bash ] || ln -s sh /bin/bash || true")
+        await self._script("[ -e /bin/bash ] || ln -s sh /bin/bash || true")
 
     async def _lives(self) -> bool:
         try:
