@@ -11,6 +11,7 @@ import pytest
 
 from sandyard.backends.process import uids
 from sandyard.domain import volumes as domain
+from support.loops import needs_loops
 from support.platform import run
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ async def test_sandboxes_share_a_volume_that_outlives_them(process_platform: Pla
 
 @pytest.mark.promise("volumes.quotas")
 @pytest.mark.needs_root
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system of the volume's own")
+@needs_loops
 async def test_a_volume_with_a_quota_holds_that_much_and_no_more(platform: Platform) -> None:
     volume = await a_volume(platform, quotaSizeGiB=1 / 64, quotaInodes=64)
     at = f"/volumes/{volume.id}"
@@ -237,7 +238,7 @@ async def read(platform: Platform, box: dict[str, Any], path: str) -> httpx.Resp
 
 @pytest.mark.promise("volumes.attached", "volumes.used")
 @pytest.mark.needs_root
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter the namespace of a sandbox that lives")
+@needs_loops
 async def test_a_running_sandbox_is_given_a_volume_and_loses_it(process_platform: Platform) -> None:
     api = process_platform.api
     volume = await a_volume(process_platform, quotaSizeGiB=1 / 64)

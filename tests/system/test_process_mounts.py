@@ -19,6 +19,7 @@ from sandyard.domain.errors import MountRefused, NotSupported, SandboxGone
 from sandyard.domain.specs import Mount
 from sandyard.domain.volumes import Volume
 from sandyard.services.volumes.homes import Homes
+from support.loops import needs_loops
 from support.sandboxes import Rig, rig, until_gone
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ async def test_who_swaps_directories_for_links_meanwhile_gains_nothing(made: Rig
 
 
 @pytest.mark.promise("files.mounted-live")
+@needs_loops
 async def test_what_a_sandbox_has_moved_is_not_taken_for_gone(made: Rig, volume: Mount, tmp_path: Path) -> None:
     await made.backend.start(made.spec("box", system="writable"))
     (tmp_path / "for-disk").mkdir()
@@ -204,6 +206,7 @@ except OSError as error:
 
 
 @pytest.mark.promise("files.bounded")
+@needs_loops
 async def test_a_disk_holds_what_it_was_made_for_and_no_more_whoever_writes(made: Rig, tmp_path: Path) -> None:
     disk = a_disk(tmp_path)
     spec = made.spec("a")
@@ -225,6 +228,7 @@ async def test_a_disk_holds_what_it_was_made_for_and_no_more_whoever_writes(made
 
 
 @pytest.mark.promise("files.bounded")
+@needs_loops
 async def test_the_number_of_files_is_bounded_too(made: Rig, tmp_path: Path) -> None:
     disk = a_disk(tmp_path, inodes=200)
     await made.backend.start(made.spec("box", mounts=(*made.spec("box").mounts, disk)))
@@ -234,6 +238,7 @@ async def test_the_number_of_files_is_bounded_too(made: Rig, tmp_path: Path) -> 
 
 
 @pytest.mark.promise("files.bounded")
+@needs_loops
 async def test_whoever_is_killed_leaves_neither_mount_nor_device(tmp_path: Path) -> None:
     disk = a_disk(tmp_path)
     async with rig(tmp_path) as made:
@@ -253,6 +258,7 @@ async def test_whoever_is_killed_leaves_neither_mount_nor_device(tmp_path: Path)
 
 
 @pytest.mark.promise("volumes.quotas")
+@needs_loops
 def test_uploads_that_a_killed_server_left_take_no_room(tmp_path: Path) -> None:
     volume = Volume(id="v1", owner="ann", name="data", created_at=1.0, size_bytes=16 * MEBIBYTE)
     killed = Homes(tmp_path)
