@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -27,6 +28,8 @@ _NAMED = ("/templates/", "/v2/templates/")
 
 def create_api(parts: Parts, gateway: ASGIApp, origins: Origins) -> ASGIApp:
     """Return the control plane over `parts`, with the gateway beside it."""
+    # FastAPI silences this about its own way with bodies, but only where it makes a validator; messages have theirs built at first use.
+    warnings.filterwarnings("ignore", message="The 'alias' attribute with value 'body'")
     api = FastAPI(title="Sandyard", version=VERSION, redirect_slashes=False)
     api.state.parts = parts
     errors.install(api)
