@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
+import anyio.to_thread
 
 from sandyard.domain.logins import Password
 from sandyard.work import replies
@@ -34,8 +35,9 @@ async def password(session: aiohttp.ClientSession, keys: AwsKeys, endpoint: str)
         BuildFailed: the keys are refused, or nobody answers as ECR does.
     """
     url = f"{endpoint.rstrip('/')}/"
+    headers = await anyio.to_thread.run_sync(_signed, keys, url)
     try:
-        async with session.post(url, data=_BODY, headers=_signed(keys, url), allow_redirects=False) as reply:
+        async with session.post(url, data=_BODY, headers=headers, allow_redirects=False) as reply:
             status, data = reply.status, await replies.document(reply)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise BuildFailed(f"ECR in {keys.region} cannot be reached: {error or 'it did not answer in time'}") from error
@@ -50,7 +52,7 @@ async def password(session: aiohttp.ClientSession, keys: AwsKeys, endpoint: str)
 
 
 def _signed(keys: AwsKeys, url: str) -> Mapping[str, str]:
-    # Here and not above: botocore is large, and few builds need it.
+    # Here and not above: botocore takes long to import, and few builds need it.
     from botocore import auth, awsrequest, credentials  # noqa: PLC0415
 
     headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": _TARGET}
