@@ -1,7 +1,8 @@
 """The gateway: a warm call against the same function in a child forked by hand, against a cold interpreter, and a stream's delay.
 
 Run: `python benchmarks/gateway.py` (as root for uids and cgroups of the sandboxes' own). Prints markdown. Calls go one by one over one
-connection; the three ways take turns, so that a busy machine is busy for all of them.
+connection; the three ways take turns, so that a busy machine is busy for all of them. Then 16 callers at once, each on its connection,
+against 16 that start interpreters.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 BIN = Path(sys.executable).parent
 MILLI = 1000.0
 CALLS, COLD_CALLS, EVENTS = 400, 20, 300
+CALLERS, EACH, COLD_EACH, ROUNDS = 16, 25, 3, 3
 PAUSE = 0.005
 
 SOURCE = """
@@ -111,6 +115,10 @@ class Gateway:
                 found.append((now - json.loads(line[6:])["data"]) * MILLI)
         return found
 
+    def another(self) -> Gateway:
+        """Return the same over a connection of its own."""
+        return Gateway(http.client.HTTPConnection(self.connection.host, self.connection.port, timeout=60), self.key)
+
 
 @contextmanager
 def gateway(root: Path, *prefabs: Path) -> Generator[Gateway]:
@@ -156,6 +164,26 @@ def timed(work: Any, into: list[float]) -> None:
     into.append((time.perf_counter() - began) * MILLI)
 
 
+def at_once(works: list[Callable[[], None]], each: int) -> float:
+    """Return the calls per second of callers that each call so often, all at once."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(len(works)) as threads:
+        list(threads.map(lambda work: [work() for _ in range(each)], works))
+    return len(works) * each / (time.perf_counter() - began)
+
+
+def crowds(ours: Gateway, prefab: Path, found: dict[str, list[float]]) -> None:
+    """Note the rates of callers at once, in turns."""
+    for _ in range(ROUNDS):
+        callers = [ours.another() for _ in range(CALLERS)]
+        warm: list[Callable[[], None]] = [partial(caller.add, prefab.name) for caller in callers]
+        at_once(warm, 2)
+        found["warm"].append(at_once(warm, EACH))
+        for caller in callers:  # idle ones would be hung up on
+            caller.connection.close()
+        found["cold"].append(at_once([lambda: cold(prefab)] * CALLERS, COLD_EACH))
+
+
 def write(directory: Path, source: str) -> Path:
     (directory / "src").mkdir(parents=True)
     (directory / "src/main.py").write_text(source)
@@ -186,7 +214,11 @@ def main() -> None:
                     timed(lambda: cold(small), laps["cold"])
                     timed(lambda: cold(importing), laps["cold, importing"])
             delays = ours.delays()
+            rates: dict[str, dict[str, list[float]]] = {prefab.name: {"warm": [], "cold": []} for prefab in (small, importing)}
+            for prefab in (small, importing):
+                crowds(ours, prefab, rates[prefab.name])
     report(laps, delays)
+    report_crowds(rates)
 
 
 def report(laps: dict[str, list[float]], delays: list[float]) -> None:
@@ -205,6 +237,13 @@ def report(laps: dict[str, list[float]], delays: list[float]) -> None:
     print(f"\noverhead over the forked child: {median['warm'] - median['by hand']:.2f} ms (promised: 4)")
     print(f"calls of a cold interpreter: {median['cold'] / median['warm']:.1f} times; importing: ", end="")
     print(f"{median['cold, importing'] / median['warm, importing']:.1f} times (promised: 10)")
+
+
+def report_crowds(rates: dict[str, dict[str, list[float]]]) -> None:
+    print(f"\n| {CALLERS} callers at once | calls/s | cold interpreters/s | times |\n|---|---|---|---|")
+    for name, ways in rates.items():
+        warm, cold_ones = (statistics.median(ways[way]) for way in ("warm", "cold"))
+        print(f"| {name} | {warm:.0f} | {cold_ones:.0f} | {warm / cold_ones:.1f} |")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ def test_any_success_is_read_or_refused_as_unreadable(body: bytes) -> None:
         requests.presigned("s3://b/k", 60),
         requests.list_files(1, None),
         requests.cleanup("s"),
+        requests.get_job("j"),
     ):
         try:
             wanted.read(Reply(200, {}, body))
