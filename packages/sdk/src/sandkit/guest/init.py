@@ -134,9 +134,9 @@ class Guest:
             elif self._port.waiting is None:
                 raise OSError(_IN_USE, "the guest's port is in use", str(PORT))
             else:
+                if self._config.ready_port is None:
+                    _tell('{"event": "listening"}')  # who connects by now is served when the process below has begun
                 self._port.serve()
-        if not self._config.command and self._config.ready_port is None:
-            _tell('{"event": "listening"}')
 
     def _start(self) -> None:
         receiving, pipe = os.pipe2(os.O_CLOEXEC)
