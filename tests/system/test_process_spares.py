@@ -73,7 +73,7 @@ async def test_one_stands_by_with_nothing_and_is_the_next_sandboxs_alone(made: R
 
 async def test_no_more_than_two_stand_by_whatever_is_started(made: Rig) -> None:
     few = replace(made.spec("few").limits, processes=50)
-    wishes: tuple[dict[str, Any], ...] = ({}, {"system": "writable"}, {"limits": few})
+    wishes: tuple[dict[str, Any], ...] = ({}, {"system": "writable", "user": "user"}, {"limits": few})
     for number, changes in enumerate(wishes):
         await made.backend.start(made.spec(f"box{number}", **changes))
         await both(made)
