@@ -85,9 +85,9 @@ async def seaweed(directory: Path) -> AsyncGenerator[str]:
         await process.wait()
 
 
-async def _bucket(endpoint: str) -> bool:
-    """Make the bucket; False while the server is not ready."""
-    store = S3Store(
+def opened(endpoint: str) -> S3Store:
+    """Return the bucket, past the platform."""
+    return S3Store(
         "bytes",
         endpoint=endpoint,
         region="us-east-1",
@@ -96,6 +96,11 @@ async def _bucket(endpoint: str) -> bool:
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},
     )
+
+
+async def _bucket(endpoint: str) -> bool:
+    """Make the bucket; False while the server is not ready."""
+    store = opened(endpoint)
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
             await client.put(await obstore.sign_async(store, "PUT", "", timedelta(seconds=60)))
@@ -236,6 +241,16 @@ async def test_uploads_that_race_leave_the_first_that_is_whole(server: Platform)
     go.set()
     assert (await first).status_code == 412
     assert (await bare("GET", url)).content == b"b" * size
+
+
+@pytest.mark.promise("gateway-files.direct_up")
+async def test_what_is_not_what_was_announced_is_never_seen(server: Platform, endpoint: str) -> None:
+    given = await offered(server, 10)
+    key = "sandyard/kept/" + given["s3_url"].removeprefix("s3://sandyard/")
+    await obstore.put_async(opened(endpoint), key, b"other")  # as by a bucket that lets lengths pass
+    for _ in range(2):
+        assert (await asked(server, given["s3_url"])).status_code == 404
+    assert ("pending", 10) not in kept(server)
 
 
 @pytest.mark.promise("gateway-files.direct_down")

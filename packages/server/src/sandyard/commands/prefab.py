@@ -123,6 +123,8 @@ def logs(
     server = Server.find(data_dir)
     path = f"/v1/prefabs/{_named(prefab)[0]}/logs"
     number = _print_logs(server.ask("GET", f"{path}?limit={last}")["logs"], 0)
+    if not number and not follow:
+        typer.echo("No call of yours has printed anything in the last day.", err=True)
     while follow:
         number = _print_logs(server.ask("GET", f"{path}?after={number}&wait={_WAIT}")["logs"], number)
 
