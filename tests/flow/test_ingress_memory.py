@@ -41,6 +41,55 @@ async def test_bodies_of_any_length_follow_a_known_head(bodies: list[bytes]) -> 
 
 
 @pytest.mark.promise("ingress.memory")
+@pytest.mark.parametrize("before", [True, False])
+async def test_request_ids_may_differ_under_a_known_head(before: bool) -> None:
+    """As a client's do that names each request: the id is each request's own, wherever it stands, on both ways."""
+
+    def asking(request_id: bytes, body: bytes) -> bytes:
+        named, sized = b"X-Request-Id: %b\r\n" % request_id, b"Content-Length: %d\r\n" % len(body)
+        lines = named + sized if before else sized + named
+        return b"POST /x HTTP/1.1\r\n%bX-Access-Token: %b\r\n%b\r\n%b" % (ADDRESS, TOKEN.encode(), lines, body)
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(6):
+            head, body = await read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nX-Request-Id: theirs-%d\r\nContent-Length: %d\r\n\r\n%b" % (number, len(head), head))
+            assert len(body) == number % 3
+
+    ids = [b"a", b"a", b"order-66.retry_2", b"b" * 128, b"not one!", b"c"]
+    async with yard(upstream) as sandbox, sandbox.connect() as stream:
+        replies = [await call(stream, asking(ids[number], b"x" * (number % 3))) for number in range(6)]
+        assert sandbox.dialer.connects == 1
+    told = [reply.headers["x-request-id"] for reply in replies]
+    assert (told[:4], told[5]) == (["a", "a", "order-66.retry_2", "b" * 128], "c")
+    assert told[4] not in ("not one!", "b" * 128)
+    assert all(reply.body.count(b"x-request-id: %b\r\n" % own.encode()) == 1 for own, reply in zip(told, replies, strict=True))
+    assert all(reply.body.lower().count(b"x-request-id") == 1 for reply in replies)
+
+
+@pytest.mark.promise("ingress.memory")
+@pytest.mark.parametrize("value", [b"", b" a", b"a b", b"a\tb", b"a" * 129, b"a\r\nX-A: b", b"a\n", b"\xc3\xa4"])
+async def test_only_plain_request_ids_are_recognised(value: bytes) -> None:
+    known = remember(b"GET / HTTP/1.1\r\nX-Request-Id: first\r\nA: b\r\n\r\n", b"GET ", None)
+    assert known is not None
+    assert known.read(b"GET / HTTP/1.1\r\nX-Request-Id: second\r\nA: b\r\n\r\n") == (b"", b"second")
+    assert known.read(b"GET / HTTP/1.1\r\nX-Request-Id: second\r\nA: b\r\n\r\nmore") is None
+    assert known.read(b"GET / HTTP/1.1\r\nX-Request-Id: %b\r\nA: b\r\n\r\n" % value) is None
+
+
+@pytest.mark.promise("ingress.memory")
+@pytest.mark.parametrize(
+    "ids", [b"X-Request-Id: a\r\nX-Request-Id: b\r\n", b"X-Request-Id: a\r\nx-request-id : b!\r\n", b"X-Request-Id: a b\r\n"]
+)
+async def test_a_head_whose_request_id_is_no_single_one_is_known_as_it_is(ids: bytes) -> None:
+    data = b"GET / HTTP/1.1\r\n%b\r\n" % ids
+    known = remember(data, b"GET ", None)
+    assert known is not None
+    assert known.read(data) == (b"", None)
+    assert known.read(data.replace(b": a", b": c")) is None
+
+
+@pytest.mark.promise("ingress.memory")
 async def test_a_known_head_may_arrive_in_pieces_or_beside_another() -> None:
     async with yard() as sandbox, sandbox.connect() as (reader, writer):
         stream = reader, writer

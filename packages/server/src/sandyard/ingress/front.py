@@ -186,13 +186,14 @@ class Front(asyncio.Protocol):
         if self._known is None:
             return False
         known, head, passage = self._known
-        body = known.body_of(data)
-        if body is None or bool(body) != head.has_body or len(body) > self._plane.limits.body_bytes:
+        told = known.read(data)
+        if told is None or bool(told.body) != head.has_body or len(told.body) > self._plane.limits.body_bytes:
             return False
         self._waiting = Wait.NOTHING
-        length = None if head.length is None else len(body)
-        exchange = self._active = self._receiving = Exchange(self._plane, self, head, length=length, passage=passage)
-        self._repeat(exchange, body)
+        length = None if head.length is None else len(told.body)
+        exchange = Exchange(self._plane, self, head, length=length, passage=passage, request_id=told.request_id)
+        self._active = self._receiving = exchange
+        self._repeat(exchange, told.body)
         if exchange.passage is not None and exchange.passage is not passage:
             self._known = known, head, exchange.passage
         return True
