@@ -85,6 +85,19 @@ async def test_init_writes_what_deploy_takes_and_overwrites_nothing(cli: Cli) ->
     again = await cli("init")
     assert again.code == 2
     assert "is there already" in again.err
+    ended = await cli("init", "app.py")
+    assert (ended.code, "error: app.py: File exists" in ended.err) == (2, True)
+
+
+@pytest.mark.promise("cli.init")
+async def test_init_writes_names_that_yaml_would_read_as_something_else(cli: Cli) -> None:
+    ended = await cli("init", "my agents/2024", "--author", "Jane: #1", "--entrypoint", "it's.py")
+    assert (ended.code, "agent deploy 'my agents/2024'\n" in ended.err) == (0, True)
+    here = cli.here / "my agents" / "2024"
+    metadata = yaml.safe_load((here / "agent.yaml").read_text())["metadata"]
+    assert (metadata["name"], metadata["author"]) == ("2024", "Jane: #1")
+    assert (here / "Dockerfile").read_text().endswith('CMD ["python", "it\'s.py"]\n')
+    assert (await cli("deploy", "my agents/2024", "--dry-run")).code == 0
 
 
 @pytest.mark.promise("cli.init")
@@ -200,7 +213,7 @@ async def test_a_directory_that_is_no_agent_is_wrong_usage(cli: Cli, agent_dir: 
     assert (ended.code, "the entrypoint agent.py" in ended.err) == (2, True)
     (agent_dir / "agent.yaml").write_text("kind: Agent\nspec: {}\n")
     ended = await cli("deploy", "mine")
-    assert (ended.code, "metadata: Field required" in ended.err) == (2, True)
+    assert (ended.code, "metadata: it is missing" in ended.err) == (2, True)
 
 
 # --- invoke
@@ -238,7 +251,7 @@ async def test_a_session_is_named_or_kept(cli: Cli, platform: FakePlatform) -> N
     platform.on("GET /sandboxes/i1", answers(detail()))
     platform.on("POST /invocations", answers(ENVELOPE))
     assert "--session i1" in (await cli("invoke", "hello", "hi", "--keep")).err
-    assert (await cli("invoke", "--session", "i1", "--input", "hi")).out == "hello\n"
+    assert (await cli("invoke", "--session", "i1", "hi")).out == "hello\n"
     assert platform.asked("DELETE /sandboxes/i1") == []
     assert (await cli("invoke", "--session", "i9", "--input", "hi")).code == 4
 

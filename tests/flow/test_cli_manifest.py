@@ -81,6 +81,27 @@ async def test_questions_are_asked_on_a_terminal(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("manifest")
+@pytest.mark.promise("cli.interrupt")
+async def test_a_question_ends_with_ctrl_c_and_changes_nothing(cli: Cli) -> None:
+    before = (cli.here / "agent.yaml").read_text()
+    assert "Traceback" not in await cli.on_terminal("configure", typed="other-name\n", interrupt_at="version [1.0.0]: ")
+    assert (cli.here / "agent.yaml").read_text() == before
+
+
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.promise("cli.configure", "cli.mistakes")
+async def test_an_option_mends_the_field_that_was_wrong(cli: Cli) -> None:
+    wrong = (cli.here / "agent.yaml").read_text().replace('cpu_limit: "1"', 'cpu_limit: "0.0"')
+    (cli.here / "agent.yaml").write_text(wrong)
+    ended = await cli("deploy", "--dry-run")
+    assert (ended.code, "spec.runtime.cpu_limit: '0.0' should be a number of cores" in ended.err) == (2, True)
+    assert (await cli("configure", "--cpu", "0.5")).code == 0
+    (cli.here / "agent.yaml").write_text("metadata: [\n")
+    ended = await cli("configure", "--cpu", "0.5")
+    assert (ended.code, "agent.yaml:2:1: " in ended.err) == (2, True)
+
+
+@pytest.mark.usefixtures("manifest")
 @pytest.mark.promise("cli.configure", "cli.mistakes")
 async def test_what_no_manifest_can_say_is_refused_and_not_written(cli: Cli) -> None:
     before = (cli.here / "agent.yaml").read_text()
@@ -96,20 +117,20 @@ async def test_what_no_manifest_can_say_is_refused_and_not_written(cli: Cli) -> 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("metadata:\n  name: a\n  version: '1'\nspec:\n  entrypoint: a.py\n", "agent.yaml:1:1: metadata.author: Field required"),
+        ("metadata:\n  name: a\n  version: '1'\nspec:\n  entrypoint: a.py\n", "agent.yaml:1:1: metadata.author: it is missing"),
         (
             "metadata:\n  name: No Good\n  version: '1'\n  author: x\nspec:\n  entrypoint: a.js\n",
-            "agent.yaml:2:3: metadata.name: String should match",
+            "agent.yaml:2:3: metadata.name: 'No Good' should be 1 to 64 lower-case letters",
         ),
-        ("metadata: {}\nspec:\n  entrypoint: a.js\n", "agent.yaml:3:3: spec.entrypoint: String should match"),
+        ("metadata: {}\nspec:\n  entrypoint: a.js\n", "agent.yaml:3:3: spec.entrypoint: 'a.js' should be the path of a .py file"),
         (
             "metadata:\n  name: a\n  version: '1'\n  author: x\n  tags:\n    - a\n    - 7\nspec:\n  entrypoint: a.py\n",
-            "agent.yaml:7:7: metadata.tags.1: Input should be a valid string",
+            "agent.yaml:7:7: metadata.tags.1: text is wanted",
         ),
-        ("kind: Agent\nspecs: {}\n", "agent.yaml:2:1: specs: Extra inputs are not permitted"),
+        ("kind: Agent\nspecs: {}\n", "agent.yaml:2:1: specs: there is no such field"),
         ("metadata:\n  name: [a\nspec:\n", "agent.yaml:3:5: "),
-        ("", "agent.yaml:1:1: the file: Input should be"),
-        ("- a\n", "agent.yaml:1:1: the file: Input should be"),
+        ("", "agent.yaml:1:1: the file: a section of `key: value` lines is wanted"),
+        ("- a\n", "agent.yaml:1:1: the file: a section of `key: value` lines is wanted"),
     ],
 )
 async def test_a_mistake_is_told_with_its_place(cli: Cli, text: str, told: str) -> None:

@@ -132,7 +132,7 @@ PROMISES = [
     ("cli.terminal", "issue 2 §4", "On a terminal there is life while one waits, and lines fit; in a pipe nothing is cut off."),
     ("cli.harmless", "issue 2 §3", "What an agent or a build wrote does not steer the reader's terminal; a pipe gets every byte."),
     ("cli.usage", "issue 2 §4", "Wrong usage is code 2 and sends nothing."),
-    ("cli.interrupt", "issue 2 §4", "An interrupted call ends with code 130, and the session made for it ends too."),
+    ("cli.interrupt", "issue 2 §4", "An interrupted call or question ends with code 130; the session made for a call ends too."),
     ("cli.hint", "issue 2 §4", "Without a key or a platform the sentence says what to run."),
     ("cli.dockerfile", "seed 001 §9.2", "agent init also writes the Dockerfile that runs the agent without the platform."),
     (

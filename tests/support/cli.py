@@ -6,11 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import termios
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,23 @@ class Ended:
         return json.loads(self.out)
 
 
-def _everything(terminal: int) -> str:
-    """Read a terminal until nobody holds its other side: the kernel says so by EIO."""
-    parts: list[bytes] = []
+def _everything(terminal: int, mark: bytes | None, on_mark: Callable[[], None]) -> str:
+    """Read a terminal until nobody holds its other side (the kernel says so by EIO); call `on_mark` once when `mark` has come."""
+    shown = b""
     with contextlib.suppress(OSError):
         while part := os.read(terminal, 65536):
-            parts.append(part)
-    return b"".join(parts).decode()
+            shown += part
+            if mark is not None and mark in shown:
+                mark = None
+                on_mark()
+    return shown.decode()
+
+
+def _interrupt(pid: int) -> None:
+    """Send SIGINT to a child that has asked, once it waits: between prompt and read Python would notice it only with the next line."""
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGINT)
 
 
 class Cli:
@@ -52,8 +67,11 @@ class Cli:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def on_terminal(self, *arguments: str, typed: str = "") -> str:
-        """Run with a terminal of 80 columns, on which `typed` has been typed ahead, and return all that it was sent."""
+    async def on_terminal(self, *arguments: str, typed: str = "", interrupt_at: str | None = None) -> str:
+        """Run with a terminal of 80 columns, on which `typed` has been typed ahead, and return all that it was sent.
+
+        Once `interrupt_at` has been shown, SIGINT is sent, and the program must end with 130.
+        """
         terminal, inside = os.openpty()
         os.write(terminal, typed.encode())
         termios.tcsetwinsize(inside, (24, 80))
@@ -63,11 +81,14 @@ class Cli:
             program, "agent", *arguments, cwd=self.here, env=environment, stdin=inside, stdout=inside, stderr=inside
         )
         os.close(inside)
+        mark = None if interrupt_at is None else interrupt_at.encode()
         try:
             async with asyncio.timeout(30):
-                shown = await asyncio.to_thread(_everything, terminal)
-                assert await process.wait() == 0, shown
+                shown = await asyncio.to_thread(_everything, terminal, mark, lambda: _interrupt(process.pid))
+                assert await process.wait() == (0 if interrupt_at is None else 130), shown
         finally:
+            if process.returncode is None:
+                process.kill()
             os.close(terminal)
         return shown
 

@@ -11,7 +11,8 @@ import typer
 
 from ppio_sandbox.cli.output import perform
 
-cli = typer.Typer(name="ppio-sandbox-cli", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+SHORT = {"help_option_names": ["-h", "--help"]}
+cli = typer.Typer(name="ppio-sandbox-cli", no_args_is_help=True, pretty_exceptions_enable=False, context_settings=SHORT)
 agent = typer.Typer(no_args_is_help=True, help="Agents: from a directory to an isolated session.")
 cli.add_typer(agent, name="agent")
 
@@ -24,12 +25,24 @@ def run() -> None:
     cli()
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("sandyard-sdk"))
+        raise typer.Exit
+
+
 @cli.callback()
-def about() -> None:
+def about(
+    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
     """Deploy agents and call them.
 
-    Exit codes: 0 done, 1 the platform or the agent failed, 2 wrong usage, 3 no or a wrong API key, 4 not found, 5 the build failed.
+    Exit codes: 0 done, 1 the platform or the agent failed, 2 wrong usage, 3 no or a wrong API key, 4 not found, 5 the build failed,
+    130 interrupted.
     """
+    del version  # its callback has told it
 
 
 @agent.command()
@@ -86,6 +99,8 @@ def invoke(  # noqa: PLR0917 (typer passes by name)
     from ppio_sandbox.cli.calling import Wish
     from ppio_sandbox.cli.calling import invoke as work
 
+    if session is not None and prompt is text is json_input is None:
+        template, prompt = None, template  # a session has its template: what stands there is the prompt
     input_ = prompt if text is None else text
     wish = Wish(template_id or template, input_, json_input, stream, session, keep, timeout, tuple(env or ()), as_json)
     perform(lambda: work(wish), as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient, SandboxConfig, SessionNotFoundError
 from ppio_sandbox.cli import manifest_file
-from ppio_sandbox.cli.output import UsageError, end_of_line, give, give_json, say, waiting
+from ppio_sandbox.cli.output import UsageError, end_of_line, give, give_json, say, typed, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -55,10 +54,10 @@ def request_of(text: str | None, json_input: str | None) -> str | dict[str, Any]
     if (text is None) == (json_input is None):
         raise UsageError("give the request: a text after the template or as --input TEXT, or else --json-input JSON")
     if text is not None:
-        return sys.stdin.read() if text == "-" else text
+        return typed() if text == "-" else text
     assert json_input is not None
     try:
-        value = json.loads(sys.stdin.read() if json_input == "-" else json_input)
+        value = json.loads(typed() if json_input == "-" else json_input)
     except json.JSONDecodeError as error:
         raise UsageError(f"--json-input is not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ppio_sandbox.cli import manifest_file
-from ppio_sandbox.cli.output import UsageError, give_json, say
+from ppio_sandbox.cli.output import UsageError, give_json, listening, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,17 +29,18 @@ FIELDS: Mapping[tuple[str, ...], str] = {
 
 async def configure(directory: Path, config: Path | None, options: Sequence[object], *, as_json: bool) -> None:
     """Write the options that were given (in the order of `FIELDS`) into the manifest, or else the answers of people."""
-    file = manifest_file.load(manifest_file.find(directory, config))
+    path = manifest_file.find(directory, config)
     values = {keys: value for keys, value in zip(FIELDS, options, strict=True) if value is not None}
     if not values:
         if not sys.stdin.isatty():
             raise UsageError("say what to change by options (see --help); questions are asked on a terminal only")
-        values = _asked(file.manifest.as_dict())
-    manifest = manifest_file.change(file, values)
+        with listening():
+            values = _asked(manifest_file.load(path).manifest.as_dict())
+    manifest = manifest_file.change(path, values)
     if as_json:
         give_json(manifest.as_dict())
     else:
-        say(f"{file.path}: {', '.join('.'.join(keys) for keys in values) or 'nothing'} changed")
+        say(f"{path}: {', '.join('.'.join(keys) for keys in values) or 'nothing'} changed")
 
 
 def _asked(manifest: Mapping[str, Any]) -> dict[tuple[str, ...], object]:

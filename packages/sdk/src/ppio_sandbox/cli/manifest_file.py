@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,13 @@ from pydantic import ValidationError
 
 from ppio_sandbox.cli import places
 from ppio_sandbox.cli.output import UsageError
-from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig
+from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig, mistake
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping
     from pathlib import Path
+
+    from pydantic_core import ErrorDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +56,60 @@ def load(path: Path) -> ManifestFile:
     Raises:
         UsageError: it is not YAML, or not a manifest; the sentence names each mistake with its line and column.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8: {error}") from error
-    return ManifestFile(path, parsed(path, text))
+    return ManifestFile(path, parsed(path, _text_of(path)))
 
 
 def parsed(path: Path, text: str) -> AgentConfig:
     """Return the manifest that `text`, of the file `path`, is. Raises as `load`."""
     try:
-        return AgentConfig.model_validate(yaml.safe_load(text))
+        with _as_yaml(path):
+            return AgentConfig.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        wrong = "\n".join(_mistake(path, text, item) for item in error.errors())
+        raise UsageError(f"{path} is not a manifest:\n{wrong}") from error
+
+
+def change(path: Path, values: Mapping[tuple[str, ...], object]) -> AgentConfig:
+    """Write values into the manifest, and nothing else; return what it then says.
+
+    Raises:
+        UsageError: with them it is no manifest, or its form is too unusual; the file is untouched then.
+    """
+    before = _text_of(path)
+    try:
+        with _as_yaml(path):
+            after = places.with_values(before, values)
+    except ValueError as error:
+        raise UsageError(f"{path} has a form that is too unusual to be changed by a program: {error}") from error
+    manifest = parsed(path, after)
+    path.write_text(after, encoding="utf-8")
+    return manifest
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: {error}") from error
+
+
+@contextmanager
+def _as_yaml(path: Path) -> Generator[None]:
+    """Say where the text of `path`, which is read as YAML, is none."""
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
         raise UsageError(f"{path} is not YAML:\n{path}{where}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}") from error
-    except ValidationError as error:
-        wrong = "\n".join(_mistake(path, text, item["loc"], item["msg"]) for item in error.errors())
-        raise UsageError(f"{path} is not a manifest:\n{wrong}") from error
 
 
-def change(file: ManifestFile, values: Mapping[tuple[str, ...], object]) -> AgentConfig:
-    """Write values into the manifest, and nothing else; return what it then says.
-
-    Raises:
-        UsageError: with them it is no manifest, or its form is too unusual; the file is untouched then.
-    """
-    before = file.path.read_text(encoding="utf-8")
-    try:
-        after = places.with_values(before, values)
-    except ValueError as error:
-        raise UsageError(f"{file.path} has a form that is too unusual to be changed by a program: {error}") from error
-    manifest = parsed(file.path, after)
-    file.path.write_text(after, encoding="utf-8")
-    return manifest
-
-
-def _mistake(path: Path, text: str, keys: Sequence[str | int], message: str) -> str:
-    place = places.place_of(text, keys)
-    return f"{path}:{place.line}:{place.column}: {'.'.join(str(key) for key in keys) or 'the file'}: {message}"
+def _mistake(path: Path, text: str, item: ErrorDetails) -> str:
+    place = places.place_of(text, item["loc"])
+    field = ".".join(str(key) for key in item["loc"]) or "the file"
+    return f"{path}:{place.line}:{place.column}: {field}: {mistake(item)}"
 
 
 def write_status(path: Path, status: Mapping[str, Any]) -> bool:

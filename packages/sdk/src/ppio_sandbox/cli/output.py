@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Mapping
     from contextlib import AbstractContextManager
 
     from rich.console import Console
@@ -65,6 +66,25 @@ def waiting(text: str) -> AbstractContextManager[object]:
     return people().status(text) if sys.stderr.isatty() else nullcontext()
 
 
+@contextmanager
+def listening() -> Generator[None]:
+    """Let Ctrl-C end a wait for what people type: the event loop's own handler would act on it only when they have typed it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except typer.Abort:
+        people().print()  # the line that was not typed to its end
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def typed() -> str:
+    """Return what standard input holds."""
+    with listening():
+        return sys.stdin.read()
+
+
 def say(text: str) -> None:
     """Tell people, without markup."""
     people().print(harmless(text, sys.stderr), markup=False)
@@ -111,11 +131,18 @@ def perform(work: Callable[[], Coroutine[Any, Any, None]], *, as_json: bool) -> 
         _fail_with(error, as_json=as_json)
     except UsageError as error:
         fail(ExitCode.USAGE, str(error), as_json=as_json)
-    except KeyboardInterrupt:
-        raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left; there is nobody to tell
         raise typer.Exit(int(ExitCode.DONE)) from None
+    except OSError as error:
+        fail(ExitCode.USAGE, _place_of(error), as_json=as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
+
+
+def _place_of(error: OSError) -> str:
+    """Say what is wrong with a file: where it is, and why."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error) or type(error).__name__
 
 
 def _fail_with(error: PPIOAgentRuntimeError, *, as_json: bool) -> NoReturn:

@@ -44,7 +44,7 @@ def with_value(text: str, keys: Sequence[str], value: object) -> str:
         node = found[1]
     if not isinstance(node, yaml.ScalarNode):
         raise ValueError(f"{'.'.join(keys)} is no single value")  # noqa: TRY004 (what was written is wrong, not what was passed)
-    return text[: node.start_mark.index] + _scalar(value) + text[node.end_mark.index :]
+    return text[: node.start_mark.index] + scalar(value) + text[node.end_mark.index :]
 
 
 def with_values(text: str, values: Mapping[tuple[str, ...], object]) -> str:
@@ -83,8 +83,9 @@ def _with_added(text: str, node: yaml.Node | None, lines: Sequence[str]) -> str:
 
 def _lines(keys: Sequence[str], value: object) -> list[str]:
     sections = [f"{'  ' * depth}{key}:" for depth, key in enumerate(keys)]
-    return [*sections[:-1], f"{sections[-1]} {_scalar(value)}"]
+    return [*sections[:-1], f"{sections[-1]} {scalar(value)}"]
 
 
-def _scalar(value: object) -> str:
+def scalar(value: object) -> str:
+    """Return a value as YAML writes it in a line."""
     return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("\n").removesuffix("\n...")

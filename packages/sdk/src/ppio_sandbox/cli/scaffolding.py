@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ppio_sandbox.cli.output import UsageError, give_json, say
-from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig, AgentMetadata, AgentSpec
+from ppio_sandbox.cli.places import scalar
+from sandkit.wire.manifest import MANIFEST_NAMES, AgentConfig, AgentMetadata, AgentSpec, mistake
 
 MANIFEST = """\
 apiVersion: v1
@@ -19,7 +22,7 @@ metadata:
   version: "1.0.0"
   author: {author}
   description: An agent that answers
-  created: "{created}"
+  created: {created}
 
 spec:
   entrypoint: {entrypoint}
@@ -60,7 +63,7 @@ COPY . .
 
 EXPOSE 8080
 
-CMD ["python", "{entrypoint}"]
+CMD {command}
 """
 """For those who run the agent without the platform (seed 001 §9.2); the platform does not read it."""
 
@@ -70,18 +73,24 @@ async def init(directory: Path | None, name: str | None, entrypoint: str, author
     directory = directory or Path()
     name = name or _name_of(directory)
     _check(name, entrypoint, author)
+    deploy = f"ppio-sandbox-cli agent deploy {shlex.quote(str(directory))}"
     for manifest in MANIFEST_NAMES:
         if (directory / manifest).exists():
-            raise UsageError(f"{directory / manifest} is there already: `ppio-sandbox-cli agent deploy {directory}` deploys it")
+            raise UsageError(f"{directory / manifest} is there already: `{deploy}` deploys it")
     created = datetime.now(UTC).isoformat(timespec="seconds")
     values = {"name": name, "entrypoint": entrypoint, "author": author, "created": created}
-    texts = {MANIFEST_NAMES[0]: MANIFEST, entrypoint: AGENT, "requirements.txt": REQUIREMENTS, "Dockerfile": DOCKERFILE}
-    written = [file for file, text in texts.items() if _write(directory / file, text.format(**values))]
+    texts = {
+        MANIFEST_NAMES[0]: MANIFEST.format_map({field: scalar(value) for field, value in values.items()}),
+        entrypoint: AGENT.format(name=name),
+        "requirements.txt": REQUIREMENTS,
+        "Dockerfile": DOCKERFILE.format(command=json.dumps(["python", entrypoint])),
+    }
+    written = [file for file, text in texts.items() if _write(directory / file, text)]
     if as_json:
         give_json({"name": name, "directory": str(directory), "written": written})
         return
     say(f"wrote {', '.join(written)} in {directory.resolve()}")
-    say(f"next: ppio-sandbox-cli agent deploy {directory}")
+    say(f"next: {deploy}")
 
 
 def _check(name: str, entrypoint: str, author: str) -> None:
@@ -90,7 +99,7 @@ def _check(name: str, entrypoint: str, author: str) -> None:
     try:
         AgentConfig(metadata=AgentMetadata(name=name, version="1.0.0", author=author), spec=AgentSpec(entrypoint=entrypoint))
     except ValidationError as error:
-        wrong = "; ".join(f"{item['loc'][-1]} {item['input']!r}: {item['msg']}" for item in error.errors())
+        wrong = "; ".join(f"{item['loc'][-1]}: {mistake(item)}" for item in error.errors())
         raise UsageError(wrong) from error
 
 

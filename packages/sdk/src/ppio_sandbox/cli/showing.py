@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ppio_sandbox.agent_runtime.client import AgentRuntimeClient
 from ppio_sandbox.cli.calling import target_of
-from ppio_sandbox.cli.output import give, give_json, harmless, say
+from ppio_sandbox.cli.output import give, give_json, harmless, listening, say
 from sandkit.http import templates
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ async def info(template: str | None, *, as_json: bool) -> None:
     if as_json:
         give_json(values)
         return
+    if packages := values.pop("dependencies", None):
+        values["dependencies"] = f"{len(packages)} packages, which --json names"
     give(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
 
 
@@ -68,7 +70,7 @@ async def delete(template: str, *, yes: bool, as_json: bool) -> None:
     """Delete a template; people are asked first."""
     async with AgentRuntimeClient() as client:
         found = await client.get_template(template)
-        if not yes and sys.stdin.isatty() and not typer.confirm(f"delete {found.name} with all of its builds?", err=True):
+        if not yes and sys.stdin.isatty() and not _is_sure(found.name):
             say("nothing was deleted")
             return
         await client.platform.perform(templates.delete_template(found.template_id))
@@ -76,6 +78,11 @@ async def delete(template: str, *, yes: bool, as_json: bool) -> None:
         give_json({"deleted": found.template_id, "name": found.name})
     else:
         say(f"deleted {found.name} ({found.template_id})")
+
+
+def _is_sure(name: str) -> bool:
+    with listening():
+        return typer.confirm(f"delete {name} with all of its builds?", err=True)
 
 
 def _table(found: Sequence[AgentTemplate], *, with_description: bool) -> Table:

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 MANIFEST_NAMES = ("agent.yaml", ".ppio-agent.yaml")
+
+_NAME = r"^[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?$"
+_MEMORY = r"^[1-9][0-9]*(?:Ki|Mi|Gi|K|M|G)?$"
+_CPU = r"^(?:0*[1-9][0-9]*(?:\.[0-9]+)?|0+\.0*[1-9][0-9]*|[1-9][0-9]*m)$"
+_ENTRYPOINT = r"^[^/\\].*\.py$"
+_IN_WORDS = {
+    _NAME: "1 to 64 lower-case letters, digits, dots and hyphens, with a letter or digit at both ends",
+    _MEMORY: "a number of bytes, or of Ki, Mi or Gi: 512Mi, 2Gi",
+    _CPU: "a number of cores, or of thousandths with an m: 1, 0.5, 500m",
+    _ENTRYPOINT: "the path of a .py file, from the agent's directory on",
+}
+_BY_KIND = {
+    "model_type": "a section of `key: value` lines is wanted",
+    "string_type": "text is wanted; what YAML reads as a number, a date or true comes in quotes",
+    "extra_forbidden": "there is no such field",
+    "missing": "it is missing",
+}
+"""What pydantic says in the words of its own models."""
 
 _MEMORY_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "K": 10**3, "M": 10**6, "G": 10**9, "": 1}
 
@@ -28,7 +49,7 @@ class _Section(BaseModel):
 class AgentMetadata(_Section):
     """Who the agent is."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?$")]
+    name: Annotated[str, Field(pattern=_NAME)]
     """Lower-case letters, digits, hyphens and dots (seeds use names such as `data-analysis-agent-v1.0`)."""
     version: str
     author: str
@@ -41,8 +62,8 @@ class RuntimeSpec(_Section):
     """Resources of a session. `timeout` is the start time-out in seconds."""
 
     timeout: int | None = Field(None, ge=1, le=3600)
-    memory_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]*(?:Ki|Mi|Gi|K|M|G)?$")] | None = None
-    cpu_limit: Annotated[str, Field(pattern=r"^(?:[0-9]+(?:\.[0-9]+)?|[1-9][0-9]*m)$")] | None = None
+    memory_limit: Annotated[str, Field(pattern=_MEMORY)] | None = None
+    cpu_limit: Annotated[str, Field(pattern=_CPU)] | None = None
 
     @property
     def memory_bytes(self) -> int | None:
@@ -69,7 +90,7 @@ class SandboxSpec(_Section):
 class AgentSpec(_Section):
     """How the agent is run."""
 
-    entrypoint: Annotated[str, Field(pattern=r"^[^/\\].*\.py$")]
+    entrypoint: Annotated[str, Field(pattern=_ENTRYPOINT)]
     runtime: RuntimeSpec | None = None
     sandbox: SandboxSpec | None = None
 
@@ -95,3 +116,9 @@ class AgentConfig(_Section):
     def as_dict(self) -> dict[str, Any]:
         """Return the manifest as JSON values, without what is not set."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def mistake(error: ErrorDetails) -> str:
+    """Return what is wrong with a value of a manifest, in the words of those who write one."""
+    rule = _IN_WORDS.get(error.get("ctx", {}).get("pattern", ""))
+    return _BY_KIND.get(error["type"], error["msg"]) if rule is None else f"{error['input']!r} should be {rule}"
