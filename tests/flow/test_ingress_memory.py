@@ -72,7 +72,7 @@ async def test_request_ids_may_differ_under_a_known_head(before: bool) -> None:
 async def test_only_plain_request_ids_are_recognised(value: bytes) -> None:
     known = remember(b"GET / HTTP/1.1\r\nX-Request-Id: first\r\nA: b\r\n\r\n", b"GET ", None)
     assert known is not None
-    assert known.read(b"GET / HTTP/1.1\r\nX-Request-Id: second\r\nA: b\r\n\r\n") == (b"", b"second")
+    assert known.read(b"GET / HTTP/1.1\r\nX-Request-Id: second\r\nA: b\r\n\r\n") == (b"", None, b"second")
     assert known.read(b"GET / HTTP/1.1\r\nX-Request-Id: second\r\nA: b\r\n\r\nmore") is None
     assert known.read(b"GET / HTTP/1.1\r\nX-Request-Id: %b\r\nA: b\r\n\r\n" % value) is None
 
@@ -85,7 +85,7 @@ async def test_a_head_whose_request_id_is_no_single_one_is_known_as_it_is(ids: b
     data = b"GET / HTTP/1.1\r\n%b\r\n" % ids
     known = remember(data, b"GET ", None)
     assert known is not None
-    assert known.read(data) == (b"", None)
+    assert known.read(data) == (b"", None, None)
     assert known.read(data.replace(b": a", b": c")) is None
 
 

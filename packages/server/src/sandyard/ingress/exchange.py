@@ -36,22 +36,13 @@ _CLOSED_PORT_WAIT = 0.5
 class Exchange:
     """Driven by its `Front` (request, flow control) and its `Back` (response); both drop it when it is over.
 
-    `passage` is what the same head led to before; `length` the body's and `request_id` the caller's, which may differ from that head's.
+    `passage` is what the same head led to before; `length` the body's, which may differ from that head's.
     """
 
-    def __init__(
-        self,
-        plane: Plane,
-        front: Front,
-        head: RequestHead,
-        *,
-        length: int | None,
-        passage: Passage | None = None,
-        request_id: bytes | None = None,
-    ) -> None:
+    def __init__(self, plane: Plane, front: Front, head: RequestHead, *, length: int | None, passage: Passage | None = None) -> None:
         self.head = head
         self.passage = passage
-        self.request_id = request_id or request_id_of(head) or new_request_id()
+        self.request_id = request_id_of(head) or new_request_id()
         self.request_done = not head.has_body
         self._plane = plane
         self._front = front

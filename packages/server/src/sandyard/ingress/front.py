@@ -190,9 +190,8 @@ class Front(asyncio.Protocol):
         if told is None or bool(told.body) != head.has_body or len(told.body) > self._plane.limits.body_bytes:
             return False
         self._waiting = Wait.NOTHING
-        length = None if head.length is None else len(told.body)
-        exchange = Exchange(self._plane, self, head, length=length, passage=passage, request_id=told.request_id)
-        self._active = self._receiving = exchange
+        exchange = self._active = self._receiving = Exchange(self._plane, self, head, length=told.length, passage=passage)
+        exchange.request_id = told.request_id or exchange.request_id
         self._repeat(exchange, told.body)
         if exchange.passage is not None and exchange.passage is not passage:
             self._known = known, head, exchange.passage

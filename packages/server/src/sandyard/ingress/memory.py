@@ -35,6 +35,7 @@ class Told(NamedTuple):
     """What a message with a known head says that is its own."""
 
     body: bytes
+    length: int | None
     request_id: bytes | None
 
 
@@ -49,7 +50,7 @@ class KnownHead:
         """Return what `data` says if it is one whole message with this head, else None."""
         if not data.startswith(self.before):
             return None
-        at, length, request_id = len(self.before), 0, None
+        at, length, request_id = len(self.before), None, None
         for field, after in self.rest:
             end = data.find(b"\r", at, at + field.longest + 1)
             value = data[at:end]
@@ -61,7 +62,7 @@ class KnownHead:
                 request_id = value
             at = end + len(after)
         body = data[at:]
-        return Told(body, request_id) if len(body) == length else None
+        return Told(body, length, request_id) if len(body) == (length or 0) else None
 
     def body_of(self, data: bytes) -> bytes | None:
         """Return the body if `data` is one whole message with this head, else None."""
