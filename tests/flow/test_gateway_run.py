@@ -320,7 +320,7 @@ async def test_only_plain_files_are_returned(gateway: Platform) -> None:
 @pytest.mark.promise("gateway.timeout")
 async def test_a_call_that_goes_on_is_ended_with_all_that_it_started(gateway: Platform) -> None:
     found = await result(gateway, KIT, "stubborn", {"seconds": 20, "mark": "stubborn"})
-    assert found["error"]["error_code"] == "TIMEOUT"
+    assert (found["error"]["error_code"], found["error"]["log"]) == ("TIMEOUT", "I stay\n")
     assert "8 seconds" in found["error"]["message"]
 
     async def gone() -> bool:

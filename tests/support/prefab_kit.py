@@ -81,6 +81,7 @@ def nap(seconds: float, mark: str = "") -> dict:
 def stubborn(seconds: float, mark: str) -> dict:
     """Ignores SIGTERM, and has a child in a session of its own that does, too."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("I stay", flush=True)
     script = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep({seconds}); open('/tmp/marks', 'a').write('{mark}-child\\n')"
     subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
     time.sleep(seconds)
