@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import e2b
@@ -12,14 +13,16 @@ import pytest
 from e2b import AsyncSandbox, AsyncTemplate, BuildException, Template
 
 from support.platform import Platform
+from support.wheels import write_wheel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from e2b import BuildInfo, LogEntry
 
 pytestmark = pytest.mark.anyio
+
+HAS_PIP = Path("/usr/bin/pip").exists()
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +235,11 @@ async def test_packages_are_installed_where_there_is_a_root(server: Platform, co
     build_package = ["dpkg-deb", "--build", "--root-owner-group", str(package), str(context / "greet.deb")]
     process = await asyncio.create_subprocess_exec(*build_package, stdout=asyncio.subprocess.DEVNULL)
     assert await process.wait() == 0
-    template = AsyncTemplate(file_context_path=context).from_base_image().copy("greet.deb", "/tmp/")
-    await build(server, template.run_cmd("apt-get install -y /tmp/greet.deb", user="root"), "installed")
+    wheel = write_wheel(context, "greeting", "print('imported')").name
+    template = AsyncTemplate(file_context_path=context).from_base_image().copy("greet.deb", "/tmp/").copy(wheel, "/tmp/")
+    template = template.run_cmd("apt-get install -y /tmp/greet.deb", user="root")
+    await build(server, template.pip_install(f"/tmp/{wheel}") if HAS_PIP else template, "installed")
     assert await run(server, "installed", "greet; dpkg -s greet | grep Status") == "greetings\nStatus: install ok installed\n"
+    if HAS_PIP:
+        assert await run(server, "installed", "/usr/bin/python3 -m greeting") == "imported\n"
     assert not shutil.which("greet"), "nothing of it came to the host"

@@ -13,6 +13,7 @@ from e2b import AsyncSandbox, AsyncTemplate, BuildException
 from support import as_user
 from support.platform import Platform
 from support.registry import Registry, host_layer, layer
+from support.wheels import write_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ NEEDS_ROOT: list[Callable[[TemplateBuilder], TemplateBuilder]] = [
     lambda build: build.set_user("root").run_cmd("true"),
     lambda build: build.pip_install("six"),
 ]
+HAS_PIP = Path("/usr/bin/pip").exists()
 
 
 @pytest.fixture
@@ -43,15 +45,19 @@ async def test_steps_are_carried_out_without_root(directory: Path, wrapper: list
     context = directory / "context"
     (context / "tree").mkdir(parents=True)
     (context / "tree" / "file").write_text("copied\n")
+    write_wheel(context / "tree", "greeting", "print('imported')")
     started = _server(directory, wrapper)
     async with Registry() as registry, Platform(directory / "data", "--registry", registry.host, backend="process", **started) as platform:
         options: dict[str, Any] = {"api_key": platform.key, "api_url": platform.api_url, "sandbox_url": platform.sandbox_url}
         begun = AsyncTemplate(file_context_path=context).from_template("base")
         build = begun.set_envs({"GREETING": "hello"}).set_workdir("/home/user/app").copy("tree", "code/", mode=0o750)
+        build = build.pip_install("code/greeting-1-py3-none-any.whl", g=False) if HAS_PIP else build
         build = build.run_cmd("echo $GREETING > made; id -un >> made").run_cmd("ln -s /usr/bin/env /usr/local/bin/surroundings")
         await AsyncTemplate.build(build, "plain", **options)
         async with await AsyncSandbox.create("plain", **options) as sandbox:
             found = await sandbox.commands.run("pwd; cat made code/file; stat -c '%U %a' code/file; surroundings | grep GREETING")
+            if HAS_PIP:
+                assert (await sandbox.commands.run("/usr/bin/python3 -m greeting")).stdout == "imported\n"
         assert found.stdout.split() == ["/home/user/app", "hello", "user", "copied", "user", "750", "GREETING=hello"]
         await _build_from_image(registry, options)
         for asking in NEEDS_ROOT:

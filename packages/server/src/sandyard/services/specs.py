@@ -23,6 +23,8 @@ HOME = "/home/user"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EVERYTHING = "0.0.0.0/0"
 """Every destination, as E2B's clients write it in `network.denyOut`."""
+_OWN_SYSTEM = {"PIP_BREAK_SYSTEM_PACKAGES": "1"}
+"""A host's pip may refuse to install beside the distribution's packages (PEP 668); the sandbox's copy of that system is its own."""
 READY_TIMEOUT = 60.0
 """Seconds to the first listen where the manifest's `spec.runtime.timeout` says nothing."""
 
@@ -134,7 +136,7 @@ def _defaults(system: System) -> dict[str, str]:
 
 def system_environment(settings: Settings, sandbox_id: str, system: System, wished: Mapping[str, str]) -> dict[str, str]:
     """Return what the commands of a system sandbox find beside their user's own variables (HOME, USER), which the guest knows."""
-    comforts = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"} if system.image else _comforts(settings, SYSTEM_PATH)
+    comforts = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"} if system.image else _comforts(settings, SYSTEM_PATH) | _OWN_SYSTEM
     return comforts | dict(system.env) | dict(wished) | _facts(sandbox_id)
 
 
