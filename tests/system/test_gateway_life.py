@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.platform import Platform
+from support.platform import run as command
 from support.prefabs import KIT, call, function, kit, manifest, pack, publish, result, run
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ async def test_a_server_that_ends_ends_its_jobs_and_says_so(tmp_path: Path) -> N
 @pytest.mark.promise("gateway.room")
 async def test_a_full_server_makes_room_by_ending_what_is_idle(tmp_path: Path) -> None:
     async with Platform(tmp_path / "data", "--max-sandboxes", "1", backend="process") as platform:
+        assert (await command("quota", "set", "100", "--per", "ever", "--data-dir", str(platform.data_dir)))[0] == 0
         await publish(platform, kit())
         await publish(platform, pack(manifest("second-one", function("tell")), "def tell() -> dict:\n    return {'ok': True}\n"))
         for _ in range(2):
@@ -63,3 +65,5 @@ async def test_a_full_server_makes_room_by_ending_what_is_idle(tmp_path: Path) -
         assert answer["status"] == "PARTIAL_SUCCESS"
         errors = [item["error"]["error_code"] for item in answer["results"] if item["error"]]
         assert errors == ["UNAVAILABLE"]
+        usage = (await platform.api.get("/v1/usage")).json()
+        assert usage["quotas"][0]["used"] == 5, "what could not be run costs nothing"

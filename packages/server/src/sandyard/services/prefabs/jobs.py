@@ -302,10 +302,11 @@ class Jobs:
         return result
 
     async def _account(self, caller: Caller, call: Prepared, result: CallResult, seconds: float) -> None:
-        """Settle a call that ran and enter it in the audit: at once, which is one transaction of the store."""
+        """Settle a call, or give back what one took that could not be run, and enter it in the audit: in one transaction of the store."""
         subject = f"{call.ref.prefab_id}@{call.ref.version}/{call.ref.function}"
+        quotas = self._neighbours.quotas
         await asyncio.gather(
-            self._neighbours.quotas.settle(call.ref, seconds=seconds, succeeded=result.succeeded),
+            quotas.settle(call.ref, seconds=seconds, succeeded=result.succeeded) if result.ran else quotas.release(call.ref),
             self._neighbours.audit.note(caller, "prefab.run", subject, "SUCCESS" if result.succeeded else "FAILED"),
         )
 
