@@ -315,6 +315,18 @@ async def test_an_interrupted_call_ends_its_session(cli: Cli, platform: FakePlat
     assert len(platform.asked("DELETE /sandboxes/i1")) == 1
 
 
+@pytest.mark.promise("cli.interrupt", "cli.status")
+async def test_an_interrupted_build_goes_on_and_the_manifest_knows(cli: Cli, platform: FakePlatform, agent_dir: Path) -> None:
+    platform.on(f"GET {LOGS}", never)
+    process = await cli.start("deploy", "mine")
+    await platform.until(lambda: platform.asked(f"GET {LOGS}"))
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(30):
+        _, err = await process.communicate()
+    assert (process.returncode, b"agent logs --build my-agent" in err) == (130, True)
+    assert yaml.safe_load((agent_dir / "agent.yaml").read_text())["status"]["phase"] == "building"
+
+
 # --- list, logs, delete
 
 

@@ -103,7 +103,10 @@ async def test_sessions(cli: Cli, platform: FakePlatform) -> None:
     ]
     assert [one["status"] for one in (await cli("sessions", "--json")).json] == ["active", "paused"]
     platform.on("GET /v2/sandboxes", answers([]))
-    assert (await cli("sessions")).out == ""
+    platform.on("DELETE /sandboxes/i7", answers(None, 204))
+    ended = await cli("sessions", "--close", "i7")
+    assert (ended.out, len(platform.asked("DELETE /sandboxes/i7"))) == ("", 1)
+    assert (await cli("sessions", "--close", "i9")).code == 4
 
 
 @pytest.mark.promise("cli.follow")

@@ -145,7 +145,7 @@ PROMISES = [
     ("cli.update-existing", "issue 3 §4", "agent deploy gives a known name a new build, or refuses to with --no-update-existing."),
     ("cli.env", "issue 3 §4", "agent invoke --env sets variables of the new session."),
     ("cli.info", "seed 002 §7.1", "agent info describes one agent."),
-    ("cli.sessions", "issue 3 §4", "agent sessions lists what runs."),
+    ("cli.sessions", "issue 3 §4", "agent sessions lists what runs, and ends what it is told to."),
     ("cli.follow", "issue 3 §4", "agent logs --follow prints each line once until the session ends."),
     ("cli.run", "issue 3 §4", "agent run runs the agent here, and again when a file changes."),
     ("cli.doctor", "issue 3 §4", "agent doctor says what of key, platform, ingress and manifest is not as it should be."),

@@ -131,11 +131,14 @@ def info(
 
 
 @agent.command()
-def sessions(as_json: AsJson = False) -> None:
+def sessions(
+    close: Annotated[list[str] | None, typer.Option("--close", help="First end the session of this id (may be given again).")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the running and paused sessions of this API key."""
     from ppio_sandbox.cli.showing import sessions as work
 
-    perform(lambda: work(as_json=as_json), as_json=as_json)
+    perform(lambda: work(close or [], as_json=as_json), as_json=as_json)
 
 
 @agent.command()

@@ -61,12 +61,21 @@ async def _deploy_with(client: AgentRuntimeClient, wish: Wish, file: ManifestFil
         _remember(file.path, deployment, "pending")
         _report(deployment, None, as_json=wish.as_json)
         return
-    with waiting(f"building {deployment.name}"):
-        status = await builds.follow(client.platform, deployment.template_id, deployment.build_id, _show)
+    status = await _followed(client, deployment, file.path)
     _remember(file.path, deployment, status.phase)
     if status.status == "error":
         _fail(deployment, status, as_json=wish.as_json)
     _report(deployment, status, as_json=wish.as_json)
+
+
+async def _followed(client: AgentRuntimeClient, deployment: Deployment, manifest: Path) -> BuildStatus:
+    try:
+        with waiting(f"building {deployment.name}"):
+            return await builds.follow(client.platform, deployment.template_id, deployment.build_id, _show)
+    except asyncio.CancelledError:
+        _remember(manifest, deployment, "building")
+        say(f"the build goes on without us: ppio-sandbox-cli agent logs --build {deployment.name} follows it")
+        raise
 
 
 def _show_package(wish: Wish, file: ManifestFile) -> None:
@@ -86,7 +95,7 @@ def _show_package(wish: Wish, file: ManifestFile) -> None:
 def _show(line: BuildLogEntry) -> None:
     """Show progress; the lists of what was downloaded and installed are for `agent logs --build`."""
     if not line.message.startswith((" + ", " Downloaded ")):
-        say(f"  {line.message.strip()}")
+        say(f"  {line.message.rstrip()}")
 
 
 def _remember(path: Path, deployment: Deployment, phase: str) -> None:

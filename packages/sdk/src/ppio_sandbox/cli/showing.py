@@ -52,9 +52,12 @@ async def info(template: str | None, *, as_json: bool) -> None:
     give(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
 
 
-async def sessions(*, as_json: bool) -> None:
-    """Print the sessions that run or are paused."""
+async def sessions(close: Sequence[str], *, as_json: bool) -> None:
+    """End the sessions `close`, and print those that run or are paused then."""
     async with AgentRuntimeClient() as client:
+        for sandbox_id in close:
+            await client.close_session(sandbox_id)
+            say(f"closed {sandbox_id}")
         found = await client.list_sessions()
     rows = [(one.sandbox_id, one.template_id, one.status.value, f"{one.created_at:%Y-%m-%d %H:%M:%S}") for one in found]
     if as_json:
