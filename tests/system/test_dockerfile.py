@@ -53,6 +53,8 @@ async def agent(tmp_path: Path) -> Path:
 
 
 @pytest.mark.promise("cli.dockerfile")
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="a Dockerfile's steps are root's, which the sandboxes of an ordinary user's server have not")
 async def test_our_own_builder_builds_it(image: bytes, agent: Path, tmp_path: Path) -> None:
     async with Registry() as registry, Platform(tmp_path / "data", "--registry", registry.host, backend="process") as server:
         registry.push("python", [image], env=ENV)
