@@ -2,100 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
-from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
+from mcp import MCPError
 
-from support.platform import run as command
-from support.prefabs import KIT, function, manifest, pack, publish, result
+from support.mcp_tools import ACCEPT, META, TOOLS, client, error_of, other_key, publish_tools
+from support.prefabs import KIT, function, manifest, pack, publish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     import httpx
-    from mcp_types import CallToolResult
 
     from support.platform import Platform
 
 pytestmark = pytest.mark.anyio
 
-TOOLS = "mcp-tools"
-_SOURCE = """
-import time
-from pathlib import Path
-VERSION = "{version}"
-def tell(files: str = "") -> dict:
-    return {{"version": VERSION, "files": files, "error": None}}
-def lie() -> dict:
-    return {{"count": "many"}}
-def steps(upto: int):
-    for number in range(upto):
-        yield {{"type": "progress", "data": {{"progress": number + 1, "total": upto, "message": f"step {{number + 1}}"}}}}
-        yield {{"type": "content", "data": f"{{number}} "}}
-    yield {{"type": "progress", "data": "half an hour more"}}
-    yield {{"type": "done", "data": {{"counted": upto}}}}
-def drag():
-    for number in range(25):
-        yield {{"type": "progress", "data": number + 1}}
-        time.sleep(0.2)
-"""
-_RETURNS = {
-    "type": "object",
-    "description": "what it is",
-    "properties": {
-        "version": {"type": "string", "description": "which"},
-        "error": {"type": "string", "description": "what went wrong", "optional": True},
-    },
-}
-
-
-def package(version: str) -> bytes:
-    functions = (
-        function("tell", returns=_RETURNS)
-        | {"parameters": [{"name": "files", "type": "string", "description": "a word", "required": False}]},
-        function("lie", returns={"type": "object", "properties": {"count": {"type": "integer", "description": "how many"}}}),
-        function("steps", {"upto": "integer"}, streaming=True),
-        function("drag", streaming=True),
-    )
-    return pack(manifest(TOOLS, *functions, version=version), _SOURCE.format(version=version))
-
 
 @pytest.fixture(scope="module")
 async def tools(gateway: Platform) -> Platform:
-    """The gateway with two versions of a prefab more."""
-    for version in ("1.0.0", "1.1.0", "2.0.0"):
-        await publish(gateway, package(version))
-    return gateway
-
-
-@asynccontextmanager
-async def client(platform: Platform, path: str = "/mcp", *, key: str | None = None, mode: str = "auto") -> AsyncGenerator[Client]:
-    headers = {"X-API-Key": key or platform.key}
-    async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
-        transport = streamable_http_client(platform.api_url + path, http_client=http)
-        async with asyncio.timeout(60), Client(transport, mode=mode) as connected:
-            yield connected
-
-
-async def other_key(platform: Platform, owner: str) -> str:
-    code, key, _ = await command("key", "create", "--data-dir", str(platform.data_dir), "--owner", owner)
-    assert code == 0
-    return key.strip()
-
-
-def error_of(found: CallToolResult) -> dict[str, Any]:
-    """Return the error of a result that must be one."""
-    assert found.is_error, found
-    text = found.content[0]
-    assert text.type == "text"
-    return json.loads(text.text)
+    """The gateway with three versions of a prefab more."""
+    return await publish_tools(gateway)
 
 
 @pytest.mark.promise("mcp.tools", "mcp.calls")
@@ -244,17 +172,11 @@ async def test_tools_of_another_tenant_are_not_there(tools: Platform) -> None:
 
 
 _BODY: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
-_ACCEPT = {"Accept": "application/json, text/event-stream"}
-_META: dict[str, Any] = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-}
 
 
 async def post(platform: Platform, body: Any = None, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await platform.api.post("/mcp", json=_BODY if body is None else body, headers=_ACCEPT | named)
+    return await platform.api.post("/mcp", json=_BODY if body is None else body, headers=ACCEPT | named)
 
 
 @pytest.mark.promise("mcp.identity", "mcp.bodies")
@@ -269,16 +191,16 @@ async def test_callers_are_known_as_everywhere(tools: Platform) -> None:
         assert reply.status_code == status, (headers, reply.text)
         assert reply.json()["detail"]["error_code"] == code
         assert reply.json()["detail"]["request_id"] == reply.headers["x-request-id"]
-    reply = await tools.api.post("/mcp/nonsense", json=_BODY, headers=_ACCEPT)
+    reply = await tools.api.post("/mcp/nonsense", json=_BODY, headers=ACCEPT)
     assert (reply.status_code, reply.json()["detail"]["error_code"]) == (422, "VALIDATION_ERROR")
     for path in ("/mcp/", "/mcp/1/2", "/mcpx"):
-        assert (await tools.api.post(path, json=_BODY, headers=_ACCEPT)).status_code == 404
+        assert (await tools.api.post(path, json=_BODY, headers=ACCEPT)).status_code == 404
 
 
 @pytest.mark.promise("mcp.sessions")
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 async def test_sessions_are_nobodys(tools: Platform, method: str) -> None:
-    headers = _ACCEPT | {"Mcp-Session-Id": "0123456789abcdef0123456789abcdef"}
+    headers = ACCEPT | {"Mcp-Session-Id": "0123456789abcdef0123456789abcdef"}
     reply = await tools.api.request(method, "/mcp", json=_BODY, headers=headers)
     assert reply.status_code == (404 if method == "POST" else 405)
     reply = await tools.api.get("/mcp", headers={"Accept": "text/event-stream"})
@@ -287,7 +209,7 @@ async def test_sessions_are_nobodys(tools: Platform, method: str) -> None:
 
 @pytest.mark.promise("mcp.headers")
 async def test_headers_say_what_the_body_says(tools: Platform) -> None:
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": f"{KIT}__add", "arguments": {"a": 1}, "_meta": _META}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": f"{KIT}__add", "arguments": {"a": 1}, "_meta": META}}
     version = {"MCP_Protocol_Version": "2026-07-28"}
     good = await post(tools, call, **version, Mcp_Method="tools/call", Mcp_Name=f"{KIT}__add")
     assert good.status_code == 200, good.text
@@ -312,14 +234,14 @@ async def test_headers_say_what_the_body_says(tools: Platform) -> None:
     ],
 )
 async def test_bodies_are_strict_json(tools: Platform, body: str) -> None:
-    reply = await tools.api.post("/mcp", content=body.encode(), headers=_ACCEPT | {"Content-Type": "application/json"})
+    reply = await tools.api.post("/mcp", content=body.encode(), headers=ACCEPT | {"Content-Type": "application/json"})
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == -32700
 
 
 @pytest.mark.promise("mcp.bodies")
 async def test_bodies_are_bounded(tools: Platform) -> None:
-    headers = _ACCEPT | {"Content-Type": "application/json"}
+    headers = ACCEPT | {"Content-Type": "application/json"}
     large = await tools.api.post("/mcp", content=b" " * (9 * 2**20), headers=headers)
     assert (large.status_code, large.json()["detail"]["error_code"]) == (413, "PAYLOAD_TOO_LARGE")
     squeezed = await tools.api.post(
@@ -327,70 +249,8 @@ async def test_bodies_are_bounded(tools: Platform) -> None:
     )
     assert squeezed.status_code == 415
     for strange in ([], {}, {"jsonrpc": "2.0"}, [_BODY], 5):
-        reply = await tools.api.post("/mcp", json=strange, headers=_ACCEPT)
+        reply = await tools.api.post("/mcp", json=strange, headers=ACCEPT)
         assert 400 <= reply.status_code < 500, (strange, reply.text)
-
-
-@pytest.mark.promise("mcp.cancel")
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_client_that_leaves_ends_its_call(tools: Platform, mode: str) -> None:
-    mark = f"mcp-{mode}"
-    async with client(tools, mode=mode) as mcp:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.6):
-                await mcp.call_tool(f"{KIT}__nap", {"seconds": 2.5, "mark": mark})
-    await result(tools, KIT, "nap", {"seconds": 3.0})
-    assert mark not in (await result(tools, KIT, "marks"))["output"]["output"]["marks"]
-
-
-@pytest.mark.promise("mcp.cancel")
-@pytest.mark.parametrize("version", ["2025-06-18", "2026-07-28"])
-async def test_a_posted_cancellation_ends_the_callers_own_call(tools: Platform, version: str) -> None:
-    stranger = await other_key(tools, f"mcp-canceller-{version}")
-    headers = _ACCEPT | {"MCP-Protocol-Version": version}
-    named = headers | {"Mcp-Method": "tools/call", "Mcp-Name": f"{TOOLS}__drag"}
-    call = {"jsonrpc": "2.0", "id": f"drag-{version}", "method": "tools/call"}
-    params = {"name": f"{TOOLS}__drag", "arguments": {}, "_meta": _META | {"progressToken": 1}}
-
-    async def cancel(request_id: object, **more: str) -> None:
-        note = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request_id}}
-        reply = await tools.api.post("/mcp", json=note, headers=headers | {name.replace("_", "-"): value for name, value in more.items()})
-        assert reply.status_code == 202, reply.text
-
-    async with asyncio.timeout(30), tools.api.stream("POST", "/mcp", json=call | {"params": params}, headers=named) as reply:
-        messages = (json.loads(line[6:]) async for line in reply.aiter_lines() if line.startswith("data: "))
-        assert (await anext(messages))["method"] == "notifications/progress"
-        await cancel(call["id"], X_API_Key=stranger)
-        await cancel(call["id"], User_Agent="another program")
-        await cancel("another")
-        assert (await anext(messages))["params"]["progress"] == 2
-        await cancel(call["id"])
-        rest = [message async for message in messages]
-    assert rest[-1]["error"]["code"] == -32800
-    assert len(rest) < 20, "the function went on"
-
-
-@pytest.mark.promise("mcp.news")
-async def test_a_client_that_listens_is_told_of_its_own_tools(tools: Platform) -> None:
-    key = await other_key(tools, "mcp-newcomer")
-    package = pack(manifest("mcp-news", function("mine")), "def mine() -> dict:\n    return {}\n")
-    async with client(tools) as mcp, client(tools, key=key) as other, asyncio.timeout(60):
-        assert mcp.server_capabilities.tools is not None
-        assert mcp.server_capabilities.tools.list_changed
-        async with mcp.listen(tools_list_changed=True) as news, other.listen(tools_list_changed=True) as others:
-            await publish(tools, package, key=key)
-            await anext(aiter(others))
-            assert "mcp-news__mine" in {tool.name for tool in (await other.list_tools(cache_mode="bypass")).tools}
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await anext(aiter(news))
-            await publish(tools, package, key=key, visibility="public")
-            await anext(aiter(news))
-            assert "mcp-news__mine" in {tool.name for tool in (await mcp.list_tools(cache_mode="bypass")).tools}
-            reply = await tools.api.delete("/v1/prefabs/mcp-news/1.0.0", headers={"X-API-Key": key})
-            assert reply.status_code == 200, reply.text
-            await anext(aiter(news))
-            assert "mcp-news__mine" not in {tool.name for tool in (await mcp.list_tools(cache_mode="bypass")).tools}
 
 
 @pytest.mark.promise("mcp.pages")
