@@ -93,10 +93,9 @@ async def test_init_writes_what_deploy_takes_and_overwrites_nothing(cli: Cli) ->
 async def test_init_writes_names_that_yaml_would_read_as_something_else(cli: Cli) -> None:
     ended = await cli("init", "my agents/2024", "--author", "Jane: #1", "--entrypoint", "it's.py")
     assert (ended.code, "agent deploy 'my agents/2024'\n" in ended.err) == (0, True)
-    here = cli.here / "my agents" / "2024"
-    metadata = yaml.safe_load((here / "agent.yaml").read_text())["metadata"]
+    metadata = yaml.safe_load((cli.here / "my agents/2024/agent.yaml").read_text())["metadata"]
     assert (metadata["name"], metadata["author"]) == ("2024", "Jane: #1")
-    assert (here / "Dockerfile").read_text().endswith('CMD ["python", "it\'s.py"]\n')
+    assert (cli.here / "my agents/2024/Dockerfile").read_text().endswith('CMD ["python", "it\'s.py"]\n')
     assert (await cli("deploy", "my agents/2024", "--dry-run")).code == 0
 
 
