@@ -310,15 +310,19 @@ class Keeper:
 
     def on_started(self, sandbox: Sandbox) -> None:
         number = self._starting.pop(sandbox.record.sandbox_id, None)
+        if sandbox.record.subject == records.COMMAND:  # nothing is heard of it any more but its end
+            self._around.spares.started(sandbox.record.sandbox_id)
         if number is not None:
             fds = (sandbox.listener.fileno(),) if sandbox.listener is not None else ()
             self._answer(number, {"isolation": sandbox.record.isolation}, fds)
 
     def on_listening(self, sandbox: Sandbox) -> None:
+        self._around.spares.started(sandbox.record.sandbox_id)
         if self._server is not None:
             self._server.send({"event": "listening", "sandbox": sandbox.record.sandbox_id})
 
     def on_ended(self, sandbox: Sandbox) -> None:
+        self._around.spares.started(sandbox.record.sandbox_id)
         saving = self._savings.get(sandbox.record.sandbox_id)
         if saving is not None:
             saving.cancel()

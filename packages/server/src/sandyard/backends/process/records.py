@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+COMMAND = "command"
+"""The subject of a sandbox that ends with its command, and says nothing before."""
 NAME = "record.json"
 OUTPUT = "output"
 

@@ -10,7 +10,7 @@ from sandyard.domain.errors import NotSupported
 from sandyard.domain.sandboxes import Isolation
 from sandyard.domain.specs import EgressPolicy, Usage
 
-from . import plan
+from . import plan, records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,12 +64,12 @@ def subject(spec: SandboxSpec) -> str:
     """Return what a sandbox runs, for sentences; a guest without a command says by itself when it listens."""
     if not spec.command:
         return "guest"
-    return "command" if spec.ready_port is None else "agent"
+    return records.COMMAND if spec.ready_port is None else "agent"
 
 
 def told_when_ready(subject: str) -> bool:
     """Whether such a sandbox is started only when something listens in it."""
-    return subject != "command"
+    return subject != records.COMMAND
 
 
 def usage(fields: Mapping[str, Any]) -> Usage:

@@ -83,6 +83,7 @@ class Sandbox:
                 sandbox._group.make()
                 sandbox._group.limit(Limits(**request["limits"]))
             sandbox._begin(plan, config, spare, alone=alone)
+            around.spares.begun(sandbox.record.sandbox_id, plan)
         except OSError:
             sandbox._undo()
             raise

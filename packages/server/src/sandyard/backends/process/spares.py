@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .loop import Loop
 
 MOST = 2
-_REST = 0.05
-"""Seconds after a start until the next spare is made: the sandbox that was just started is at work first."""
+_REST = 0.02
+"""Seconds from when a sandbox can be used until the next spare is made: its first command goes first."""
 _DYING = 1.0
 
 
@@ -94,21 +94,32 @@ class Spare:
 
 
 class Spares:
-    """Those of one keeper: each start orders the next one of its kind."""
+    """Those of one keeper: who has been started has the next one of its kind made."""
 
     def __init__(self, host: Host, loop: Loop) -> None:
         self._host = host
         self._loop = loop
         self._waiting: dict[Kind, Spare] = {}
+        self._starting: dict[str, Kind] = {}
 
     def take(self, plan: Mapping[str, Any]) -> Spare | None:
         """Return the spare that suits, if it has made itself ready; it is the caller's now."""
         if plan["bare"]:
             return None
         kind = Kind.of(plan)
-        self._loop.call_later(_REST, lambda: self._make(kind))
         spare = self._waiting.get(kind)
         return self._forget(kind) if spare is not None and spare.ready and not processes.wait(spare.pidfd, 0) else None
+
+    def begun(self, sandbox_id: str, plan: Mapping[str, Any]) -> None:
+        """Hear that a start has begun; `started` follows."""
+        if not plan["bare"]:
+            self._starting[sandbox_id] = Kind.of(plan)
+
+    def started(self, sandbox_id: str) -> None:
+        """Hear that a start is over, however it went; what is made sooner would take its time. Idempotent."""
+        kind = self._starting.pop(sandbox_id, None)
+        if kind is not None:
+            self._loop.call_later(_REST, lambda: self._make(kind))
 
     def close(self) -> None:
         """Leave nothing."""
