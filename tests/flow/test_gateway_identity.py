@@ -81,6 +81,16 @@ async def test_each_credential_is_known(server: Platform, issuer: Issuer) -> Non
         assert (await ask(server, headers)).status_code == 200, headers
 
 
+@pytest.mark.promise("store.keys_form")
+async def test_a_key_that_was_cut_is_told_as_such(server: Platform) -> None:
+    mistyped = server.key[:-1] + ("0" if server.key[-1] != "0" else "1")
+    for path in (LIST, "/templates"):
+        said = {key: (await ask(server, {"X-API-Key": key}, path=path)).text for key in (server.key[:-1], mistyped, "sk-" + "0" * 40)}
+        assert [("cut or mistyped" in text, "unknown or revoked" in text) for text in said.values()] == [(True, False)] * 2 + [
+            (False, True)
+        ]
+
+
 @pytest.mark.promise("gateway-identity.2")
 @pytest.mark.parametrize("name", ["X-Internal-Token", "X-API-Key", "Authorization"])
 async def test_an_invalid_credential_never_falls_through(server: Platform, name: str) -> None:

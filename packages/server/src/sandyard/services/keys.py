@@ -59,6 +59,11 @@ def is_whole(text: str) -> bool:
     return form is not None and (len(form[1]) == _OLD or _checksum(form[1][:-_CHECKSUM]) == form[1][-_CHECKSUM:])
 
 
+def why_refused(text: str) -> str:
+    """Return what to tell of a key that is nobody's."""
+    return "This API key is unknown or revoked" if is_whole(text) else "This API key was cut or mistyped"
+
+
 class Keys:
     """The keys of one server. `pepper` is what makes the digests useless without the secrets directory."""
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from sandkit.wire import signing
 from sandkit.wire.errors import UNAUTHENTICATED, ApiError
 from sandyard.services.instances import Instances
+from sandyard.services.keys import why_refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -84,7 +85,7 @@ async def _shown(request: Request) -> str:
         raise ApiError(UNAUTHENTICATED, "An API key is needed, in X-API-Key or as Authorization: Bearer")
     owner = await _parts(request).owner_of(key)
     if owner is None:
-        raise ApiError(UNAUTHENTICATED, "This API key is unknown or revoked")
+        raise ApiError(UNAUTHENTICATED, why_refused(key))
     return owner
 
 

@@ -11,7 +11,7 @@ from sandyard.domain.errors import TokenExpired, TokenRefused
 from sandyard.services import jwts
 from sandyard.services.callers.addresses import client_address, covered, read_network
 from sandyard.services.callers.issuer import KeysUnavailable
-from sandyard.services.keys import is_platform_key, is_whole
+from sandyard.services.keys import is_platform_key, is_whole, why_refused
 from sandyard.services.tokens import ISSUER
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ class Callers:
             await self._known.keys.find(text)  # it may be new
             row = self._known.keys.look(text)
         if row is None:
-            cut = is_platform_key(text) and not is_whole(text)
-            raise Refusal(UNAUTHENTICATED, "This API key was cut or mistyped" if cut else "This API key is unknown or revoked")
+            raise Refusal(UNAUTHENTICATED, why_refused(text))
         return Caller(tenant=row.owner, user=row.owner, kind="key", credential=row.id, key=row.id)
 
     def _internal(self, text: str, sandbox: str | None) -> Caller:
