@@ -82,6 +82,19 @@ async def test_metrics_are_real(process_platform: Platform, base: dict[str, Any]
         assert (await platform.api.get(url, params={"start": (at - 900) * unit, "end": (at - 800) * unit})).json() == []
 
 
+@pytest.mark.promise("sandboxes.own-limits")
+async def test_a_sandbox_and_its_copies_have_the_limits_that_were_asked_for(process_platform: Platform, base: dict[str, Any]) -> None:
+    platform = process_platform
+    most = (await detail_of(platform, base))["memoryMB"]
+    small, large = await platform.create("base", memoryMB=96, cpuCount=0.5), await platform.create("base", memoryMB=10**6)
+    fork = (await platform.api.post(f"/sandboxes/{small['sandboxID']}/fork", json={"timeout": 60})).json()[0]["sandbox"]
+    assert [(await detail_of(platform, one))["memoryMB"] for one in (small, fork, large)] == [96, 96, most]
+    used = (await platform.api.get(f"/sandboxes/{fork['sandboxID']}/metrics")).json()
+    assert used[-1]["memTotal"] == 96 << 20
+    for one in (small, fork, large):
+        await kill(platform, one)
+
+
 @pytest.mark.promise("sandboxes.logs")
 async def test_logs_go_by_cursor_direction_level_and_search(process_platform: Platform, tmp_path: Path) -> None:
     platform = process_platform

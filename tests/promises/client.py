@@ -38,6 +38,7 @@ PROMISES = [
     ("client.errors-tell", "issue 2 §4", "Errors carry the code, the request id, the session, the exit code and the last lines."),
     ("client.request-ids", "issue 3 §3", "Each request has an id, the caller's own where there is one, and each failure tells it."),
     ("client.no-secrets", "issue 3 §3", "No representation, error or log shows a key, a token or the value of a variable."),
+    ("client.limits", "seed 002 §4.2", "SandboxConfig.memory_limit and cpu_limit hold for the session, in place of the manifest's."),
     ("client.volumes", "seed 001 §5.1", "SandboxConfig.volumes mounts volumes by name."),
     ("client.find", "seed 001 §4.1", "get_session and list_sessions ask the platform, and what they give can be called."),
     (

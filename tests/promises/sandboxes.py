@@ -18,6 +18,7 @@ PROMISES = [
     ("sandboxes.pause-files", "issue 4 §2", "A pause without memory keeps the files alone and frees everything else; connect starts anew with them."),
     ("sandboxes.auto-pause", "sandbox-protocol §1.7", "A time-out pauses as it was wished, with memory or without."),
     ("sandboxes.auto-resume", "sandbox-protocol §1.7", "Traffic resumes what was made to auto-resume, and nothing else."),
+    ("sandboxes.own-limits", "seed 002 §4.2", "memoryMB and cpuCount of create hold for the sandbox and its copies, up to the operator's limits."),
     ("sandboxes.metrics", "issue 4 §1", "Metrics are real numbers, in seconds or milliseconds, of one sandbox or several."),
     ("sandboxes.logs", "issue 4 §1", "Logs go by cursor, limit, direction, level and search, in both versions; times are in order and stay."),
     ("sandboxes.network", "issue 4 §1", "A sandbox's network can be replaced while it runs; it holds under a new server."),

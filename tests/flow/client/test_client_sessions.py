@@ -140,8 +140,9 @@ async def test_what_cannot_be_honoured_is_refused_and_not_ignored(client: AgentR
     for volume in ({"a": "b"}, {"name": "data", "path": "relative"}, {"name": "", "path": "/data"}):
         with pytest.raises(ValidationError, match="one of volumes is not"):
             await client.create_session("hello", config=SandboxConfig(volumes=[volume]))
-    with pytest.raises(ValidationError, match="limits belong to the template"):
-        await client.create_session("hello", config=SandboxConfig(memory_limit="1Gi"))
+    for limits in ({"memory_limit": "much"}, {"memory_limit": "1Mi"}, {"cpu_limit": "0"}, {"cpu_limit": "9999"}):
+        with pytest.raises(ValidationError, match="a session has no limits such as"):
+            await client.create_session("hello", config=SandboxConfig.model_validate(limits))
     for life in (0, 86401, cast("Any", "long")):
         with pytest.raises(ValidationError, match="lives from 1"):
             await client.create_session("hello", timeout_seconds=life)
@@ -154,6 +155,14 @@ async def test_what_cannot_be_honoured_is_refused_and_not_ignored(client: AgentR
 async def test_a_session_mounts_volumes(platform: FakePlatform, client: AgentRuntimeClient):
     await client.create_session("hello", config=SandboxConfig(volumes=[{"name": "data", "path": "/data"}]))
     assert platform.seen[-1].json["volumeMounts"] == [{"name": "data", "path": "/data"}]
+
+
+@pytest.mark.promise("client.limits")
+async def test_a_session_has_limits_of_its_own(platform: FakePlatform, client: AgentRuntimeClient):
+    await client.create_session("hello", config=SandboxConfig(memory_limit="512Mi", cpu_limit="500m"))
+    assert (platform.seen[-1].json["memoryMB"], platform.seen[-1].json["cpuCount"]) == (512, 0.5)
+    await client.create_session("hello", config=SandboxConfig(memory_limit="20000001"))
+    assert (platform.seen[-1].json["memoryMB"], "cpuCount" in platform.seen[-1].json) == (20, False)
 
 
 @pytest.mark.promise("client.network-errors")

@@ -51,8 +51,9 @@ class AutoResume(Message):
 
 class CreateSandbox(Message):
     """`POST /sandboxes`, `POST /v2/sandboxes`. `template_id` is an id, a name, or `name:tag`; `timeout` in seconds, by default 15
-    on the first path and 300 on the second. `node_id` is ignored: there is one node. What cannot be had here is refused by the
-    routes: `mcp`, `iam`.
+    on the first path and 300 on the second. `memory_mb` (MiB) and `cpu_count` hold in place of the template's, up to the operator's
+    limits; E2B's clients do not send them. `node_id` is ignored: there is one node. What cannot be had here is refused by the routes:
+    `mcp`, `iam`.
     """
 
     template_id: str = Field(alias="templateID", min_length=1, max_length=256)
@@ -73,6 +74,8 @@ class CreateSandbox(Message):
         serialization_alias="allow_internet_access",
     )
     network: NetworkOptions | None = None
+    memory_mb: int | None = Field(None, alias="memoryMB", ge=16, le=2**24)
+    cpu_count: float | None = Field(None, gt=0, le=1024)
     mcp: dict[str, Any] | None = None
     iam: dict[str, Any] | None = None
 

@@ -76,7 +76,8 @@ class Sandbox:
     `timeout` is what it lives in seconds when it is resumed by itself. `restore` names the saved state (`services.states`) that it
     starts from; while it is `paused`, `saved` says that it has no processes and this state is all there is of it (nothing: its
     template's). `origin` names the saved state that a reset takes it back to. `sealed_env` are the owner's variables
-    (`services.variables`), kept for starting it again and forgotten when it ends.
+    (`services.variables`), kept for starting it again and forgotten when it ends. `memory_mb` (MiB) and `cpu_count` are wishes, cut to
+    the operator's limits; None: as its template says.
     """
 
     id: str
@@ -105,6 +106,8 @@ class Sandbox:
     restore: str = ""
     saved: bool = False
     origin: str = ""
+    memory_mb: int | None = None
+    cpu_count: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,5 +59,5 @@ class Blueprints:
         """
         restore = self._states.path(row.restore) if row.restore else None
         env, volumes = await self._variables.of(row), self._volumes.shown(row.volumes)
-        wishes = Wishes(env=env, network=row.network, volumes=volumes, restore=restore)
+        wishes = Wishes(env=env, network=row.network, volumes=volumes, restore=restore, memory_mb=row.memory_mb, cpu_count=row.cpu_count)
         return Blueprint(session_spec(self._settings, build, row.id, ends_at=row.ends_at, wishes=wishes), build.system)

@@ -92,6 +92,8 @@ class Copies:
             env=await self._company.variables.of(row),
             volumes=[(mount.volume_id, mount.path) for mount in row.volumes],
             network=row.network,
+            memory_mb=row.memory_mb,
+            cpu_count=row.cpu_count,
         )
         results = await _all(count, lambda: self._sandboxes.create(owner, wanted))
         views = [result for result in results if not isinstance(result, ApiError)]

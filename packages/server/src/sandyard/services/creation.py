@@ -42,6 +42,8 @@ class NewSandbox:
     volumes: Sequence[tuple[str, str]] = ()
     """Names (or ids) of volumes and where they are mounted."""
     network: Network = field(default_factory=Network)
+    memory_mb: int | None = None
+    cpu_count: float | None = None
     idempotency_key: str | None = None
 
 
@@ -82,6 +84,8 @@ class Creation:
             network=wanted.network,
             sealed_env=await self._company.variables.sealed(id_, env),
             volumes=await self._company.volumes.mounts(owner, wanted.volumes),
+            memory_mb=wanted.memory_mb,
+            cpu_count=wanted.cpu_count,
         )
         return await self._launch(new, agent_name(template, build), build), template, build
 

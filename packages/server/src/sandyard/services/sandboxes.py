@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sandyard.domain.sandboxes import SandboxEvent
     from sandyard.domain.specs import Limits
+    from sandyard.domain.templates import Build
     from sandyard.services.admission import Admission
     from sandyard.services.company import Company
     from sandyard.services.context import Context
@@ -241,12 +242,11 @@ class Sandboxes:
         """Return a row's view."""
         template = await self._context.store.templates.get_template(row.template_id)
         build = await self._context.store.builds.get(row.build_id)
-        limits = self._context.settings.limits if build is None else limits_of(self._context.settings, build)
-        return self._view(row, template.name if template else "", limits)
+        return self._view(row, template.name if template else "", build)
 
     async def _create(self, owner: str, wanted: NewSandbox) -> SandboxView:
         row, template, build = await self._creation.from_template(owner, wanted)
-        return self._view(row, template.name, limits_of(self._context.settings, build))
+        return self._view(row, template.name, build)
 
     async def _template_ids(self, owner: str, reference: str) -> Sequence[str]:
         try:
@@ -278,8 +278,10 @@ class Sandboxes:
         details: dict[str, Any] = {"state": row.state.value, "reason": row.reason, "exit_code": row.exit_code, "output": row.output}
         return ApiError(SANDBOX_NOT_FOUND, f"The sandbox {sandbox_id!r} has ended: {row.reason}", details=details)
 
-    def _view(self, row: Sandbox, alias: str, limits: Limits) -> SandboxView:
-        tokens = self._context.tokens
+    def _view(self, row: Sandbox, alias: str, build: Build | None) -> SandboxView:
+        tokens, limits = self._context.tokens, self._context.settings.limits
+        if build is not None:
+            limits = limits_of(self._context.settings, build, memory_mb=row.memory_mb, cpu_count=row.cpu_count)
         return SandboxView(
             sandbox=row,
             alias=alias,

@@ -31,14 +31,16 @@ READY_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a sandbox has beyond its build: variables, its owner's network rules, volumes, and in place of the build's saved state
-    another one to begin with.
+    """What a sandbox has beyond its build: variables, its owner's network rules, volumes, and in place of the build's another saved
+    state to begin with and other limits.
     """
 
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     network: Network = field(default_factory=Network)
     volumes: tuple[Mount, ...] = ()
     restore: Path | None = None
+    memory_mb: int | None = None
+    cpu_count: float | None = None
 
 
 def build_dir(settings: Settings, build_id: str) -> Path:
@@ -71,19 +73,17 @@ def _package_build(build: Build) -> str:
     return build.recipe.from_build if build.kind is BuildKind.SNAPSHOT and build.recipe is not None else build.id
 
 
-def limits_of(settings: Settings, build: Build) -> Limits:
-    """Return the limits that the manifest or the template wishes, cut to the operator's."""
+def limits_of(settings: Settings, build: Build, *, memory_mb: int | None = None, cpu_count: float | None = None) -> Limits:
+    """Return the limits that are wished for a sandbox, or else by its manifest or template, cut to the operator's."""
     bounds = settings.limits
     if is_agent(build):
         runtime = AgentConfig.model_validate(build.manifest).spec.runtime
         memory, cpus = (runtime and runtime.memory_bytes), (runtime and runtime.cpus)
     else:
         memory, cpus = (build.system.memory_mb or 0) * MEBIBYTE, build.system.cpu_count
-    return replace(
-        bounds,
-        memory_bytes=min(bounds.memory_bytes, memory or bounds.memory_bytes),
-        cpus=min(bounds.cpus, cpus or bounds.cpus),
-    )
+    memory = (memory_mb or 0) * MEBIBYTE or memory or bounds.memory_bytes
+    cpus = cpu_count or cpus or bounds.cpus
+    return replace(bounds, memory_bytes=min(bounds.memory_bytes, memory), cpus=min(bounds.cpus, cpus))
 
 
 def session_spec(settings: Settings, build: Build, sandbox_id: str, *, ends_at: float, wishes: Wishes | None = None) -> SandboxSpec:
@@ -94,7 +94,7 @@ def session_spec(settings: Settings, build: Build, sandbox_id: str, *, ends_at: 
     return replace(
         spec,
         mounts=(*spec.mounts, *wishes.volumes),
-        limits=limits_of(settings, build),
+        limits=limits_of(settings, build, memory_mb=wishes.memory_mb, cpu_count=wishes.cpu_count),
         egress=egress_policy(settings.egress, wishes.network),
         restore=wishes.restore or (saved_dir(settings, build.id) if build.system.saved else None),
     )

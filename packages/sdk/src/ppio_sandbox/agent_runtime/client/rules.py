@@ -56,17 +56,24 @@ def wanted_sandbox(template_id: str, timeout_seconds: int, config: SandboxConfig
         raise ValidationError(f"a session lives from 1 to {LONGEST_LIFE} seconds, not {life!r}", "bad_request")
     if not isinstance(template_id, str) or not 0 < len(template_id) <= LONGEST_NAME:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValidationError(f"a template is named by its id, its name or name:tag, not by {template_id!r:.80}", "bad_request")
-    config = _honoured(config)
+    config = config or SandboxConfig()
     return wire.sandboxes.CreateSandbox(
-        templateID=template_id, timeout=life, env_vars=config.env_vars, volume_mounts=_mounts(config.volumes)
+        templateID=template_id, timeout=life, env_vars=config.env_vars, volume_mounts=_mounts(config.volumes), **_limits(config)
     )
 
 
-def _honoured(config: SandboxConfig | None) -> SandboxConfig:
-    config = config or SandboxConfig()
-    if config.memory_limit is not None or config.cpu_limit is not None:
-        raise ValidationError("limits belong to the template: set spec.runtime in agent.yaml and deploy it again", "not_implemented")
-    return config
+def _limits(config: SandboxConfig) -> dict[str, Any]:
+    """Return the limits that are asked for, as the platform wants them: MiB and cores."""
+    if config.memory_limit is None and config.cpu_limit is None:
+        return {}
+    try:
+        spec = wire.manifest.RuntimeSpec(memory_limit=config.memory_limit, cpu_limit=config.cpu_limit)
+        memory = None if spec.memory_bytes is None else math.ceil(spec.memory_bytes / 2**20)
+        limits = wire.sandboxes.CreateSandbox(templateID="-", memoryMB=memory, cpu_count=spec.cpus)
+    except ValueError:
+        message = f"a session has no limits such as memory {config.memory_limit!r:.40} and cpu {config.cpu_limit!r:.40}; "
+        raise ValidationError(message + "write them as 512Mi (16Mi at least) and 500m", "bad_request") from None
+    return {"memoryMB": limits.memory_mb, "cpu_count": limits.cpu_count}
 
 
 def _mounts(volumes: Sequence[Mapping[str, str]]) -> list[MountedVolume] | None:

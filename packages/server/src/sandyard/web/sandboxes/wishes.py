@@ -67,6 +67,8 @@ def new_sandbox(body: CreateSandbox, seconds: int, idempotency_key: str | None, 
         secrets=secrets,
         volumes=[(mount.name, mount.path) for mount in body.volume_mounts or []],
         network=network(body.network or NetworkOptions(), check, internet=body.allow_internet_access),
+        memory_mb=body.memory_mb,
+        cpu_count=body.cpu_count,
         idempotency_key=idempotency_key,
     )
 
