@@ -57,23 +57,29 @@ def wanted_sandbox(template_id: str, timeout_seconds: int, config: SandboxConfig
     if not isinstance(template_id, str) or not 0 < len(template_id) <= LONGEST_NAME:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValidationError(f"a template is named by its id, its name or name:tag, not by {template_id!r:.80}", "bad_request")
     config = config or SandboxConfig()
+    memory_mb, cpu_count = _limits(config)
     return wire.sandboxes.CreateSandbox(
-        templateID=template_id, timeout=life, env_vars=config.env_vars, volume_mounts=_mounts(config.volumes), **_limits(config)
+        templateID=template_id,
+        timeout=life,
+        env_vars=config.env_vars,
+        volume_mounts=_mounts(config.volumes),
+        memoryMB=memory_mb,
+        cpu_count=cpu_count,
     )
 
 
-def _limits(config: SandboxConfig) -> dict[str, Any]:
+def _limits(config: SandboxConfig) -> tuple[int | None, float | None]:
     """Return the limits that are asked for, as the platform wants them: MiB and cores."""
     if config.memory_limit is None and config.cpu_limit is None:
-        return {}
+        return None, None
     try:
         spec = wire.manifest.RuntimeSpec(memory_limit=config.memory_limit, cpu_limit=config.cpu_limit)
         memory = None if spec.memory_bytes is None else math.ceil(spec.memory_bytes / 2**20)
-        limits = wire.sandboxes.CreateSandbox(templateID="-", memoryMB=memory, cpu_count=spec.cpus)
+        limits = wire.sandboxes.CreateSandbox(templateID="-", memoryMB=memory, cpu_count=spec.cpus, env_vars=None)
     except ValueError:
         message = f"a session has no limits such as memory {config.memory_limit!r:.40} and cpu {config.cpu_limit!r:.40}; "
         raise ValidationError(message + "write them as 512Mi (16Mi at least) and 500m", "bad_request") from None
-    return {"memoryMB": limits.memory_mb, "cpu_count": limits.cpu_count}
+    return limits.memory_mb, limits.cpu_count
 
 
 def _mounts(volumes: Sequence[Mapping[str, str]]) -> list[MountedVolume] | None:
