@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from sandkit.wire import manifest as manifest
     from sandkit.wire import sandboxes as sandboxes
     from sandkit.wire import templates as templates
     from sandkit.wire import volumes as volumes
 
-_WHEN_USED = ("sandboxes", "templates", "volumes")
+_WHEN_USED = ("manifest", "sandboxes", "templates", "volumes")
 
 
 def __getattr__(name: str) -> ModuleType:
