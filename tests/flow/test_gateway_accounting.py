@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sandyard.app.platform import SystemClock
+from sandyard.app.clock import SystemClock
 from sandyard.services.audit.chain import Chain
 from sandyard.services.audit.refusals import Refusals
 from sandyard.store.sqlite import SqliteStore

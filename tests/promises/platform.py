@@ -1,4 +1,5 @@
 PROMISES = [
+    ("platform.light-start", "issue 2 §3", "Commands beside a server load none of it, and a server no package before its first use."),
     (
         "api.errors",
         "issue 2 §3, §6",

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway_sdk import AsyncGatewayClient
-from sandyard.app.platform import SystemClock
+from sandyard.app.clock import SystemClock
 from sandyard.services.audit.chain import Chain
 from sandyard.services.keys import Keys
 from sandyard.store import SqliteStore

@@ -211,7 +211,7 @@ def key_revoke(data_dir: DataDirOption, key_id: str) -> None:
 @app.command()
 def doctor(backend: Annotated[BackendName, typer.Option()] = BackendName.PROCESS) -> None:
     """Start one real sandbox and say what isolation it has, or which knob of this machine forbids it."""
-    from sandyard.app import examine
+    from sandyard.app.backends import examine
     from sandyard.domain.errors import BackendError
 
     try:
@@ -243,7 +243,7 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    from sandyard.app import serve as serve_platform
+    from sandyard.app.serving import serve as serve_platform
     from sandyard.domain.errors import BackendError, StoreError
     from sandyard.services.data_dir import DataDirError
 
@@ -278,7 +278,7 @@ def _run(function: Callable[..., Coroutine[object, object, T]], *arguments: obje
 
 def _with_keys(data_dir: Path, work: Callable[[Keys], Coroutine[object, object, T]]) -> T:
     """Run `work` on the keys of a data directory, whether or not its server runs."""
-    from sandyard.app import with_keys
+    from sandyard.app.offline import with_keys
     from sandyard.domain.errors import StoreError
 
     path = data_dir.expanduser().absolute()

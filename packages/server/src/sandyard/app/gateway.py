@@ -32,7 +32,7 @@ from sandyard.services.secrets_dir import create_once
 from sandyard.services.webhooks.sending import KEY_FILE as WEBHOOK_KEY
 from sandyard.services.webhooks.sending import Webhooks
 from sandyard.web.gateway.app import create_gateway
-from sandyard.web.gateway.mcp import Tools
+from sandyard.web.gateway.late_tools import LateTools
 from sandyard.web.gateway.parts import GatewayParts
 from sandyard.work.prefabs import PrefabBuilder
 
@@ -105,7 +105,7 @@ def gateway_of(context: Context, keys: Keys, tokens: Tokens, *, exits: Exits, ad
         audit=context.audit,
         clock=context.clock,
     )
-    tools = Tools(parts)
+    tools = LateTools(parts)
     return Gateway(
         app=create_gateway(parts, tools),
         registry=registry,

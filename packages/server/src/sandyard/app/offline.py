@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from sandyard.app.platform import SystemClock
+from sandyard.app.clock import SystemClock
 from sandyard.domain.callers import operator
 from sandyard.services.audit.chain import Chain
 from sandyard.services.data_dir import DATABASE
 from sandyard.services.envelopes import MASTER_FILE, Envelopes, KeyCommand, KeyFile
+from sandyard.services.keys import Keys
 from sandyard.services.sandbox_secrets import SandboxSecrets
 from sandyard.services.secrets.keeping import Secrets
 from sandyard.services.variables import Variables
@@ -40,6 +41,15 @@ async def with_rows(data_dir: Path, work: Callable[[Offline], Coroutine[object, 
         return await work(Offline(store, await Chain.open(store.audit, data_dir / "secrets", SystemClock())))
     finally:
         await store.close()
+
+
+async def with_keys(data_dir: Path, work: Callable[[Keys], Coroutine[object, object, T]]) -> T:
+    """Run `work` on the keys of a data directory."""
+
+    async def opened(offline: Offline) -> T:
+        return await work(await Keys.open(offline.store.keys, offline.audit, SystemClock(), data_dir / "secrets"))
+
+    return await with_rows(data_dir, opened)
 
 
 async def renew_secrets(data_dir: Path, command: tuple[str, ...]) -> tuple[int, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import anyio
 
 from sandyard.app.backends import WholeBackend, open_backend, open_egress
+from sandyard.app.clock import SystemClock
 from sandyard.app.gateway import Gateway, gateway_of
 from sandyard.app.listening import ApiServer, api_server
 from sandyard.app.sandboxes import SandboxParts, company_of, sandbox_parts
@@ -44,15 +44,6 @@ if TYPE_CHECKING:
 
     from sandyard.config import Settings
 
-T = TypeVar("T")
-
-
-class SystemClock:
-    """`ports.Clock` on the system's."""
-
-    def now(self) -> float:
-        return time.time()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
@@ -73,16 +64,6 @@ class Platform:
     loops: tuple[Callable[[], Coroutine[object, object, None]], ...]
     api: ApiServer
     ingress: Ingress
-
-
-async def with_keys(data_dir: Path, work: Callable[[Keys], Coroutine[object, object, T]]) -> T:
-    """Run `work` on the keys of a data directory, beside its server or without one."""
-    store = await SqliteStore.open(data_dir / DATABASE)
-    try:
-        audit = await Chain.open(store.audit, data_dir / "secrets", SystemClock())
-        return await work(await Keys.open(store.keys, audit, SystemClock(), data_dir / "secrets"))
-    finally:
-        await store.close()
 
 
 async def compose(settings: Settings, stack: AsyncExitStack) -> Platform:

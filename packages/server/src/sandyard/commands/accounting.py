@@ -127,7 +127,7 @@ def _offline(data_dir: Path | None, work: Callable[[Offline], Coroutine[object, 
     """Run `work` on a data directory's rows, whether or not its server runs."""
     import anyio
 
-    from sandyard.app import with_rows
+    from sandyard.app.offline import with_rows
     from sandyard.domain.errors import StoreError
 
     path = (data_dir or Path(os.environ.get("SANDYARD_DATA_DIR") or default_data_dir())).expanduser().absolute()

@@ -57,7 +57,7 @@ def rotate(
 
     import anyio
 
-    from sandyard.app import renew_secrets
+    from sandyard.app.offline import renew_secrets
     from sandyard.domain.errors import StoreError
     from sandyard.services.envelopes import NoMasterKey
 

@@ -8,13 +8,13 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from sandyard.version import VERSION
-from sandyard.web.gateway import auth, blobs, errors, files, jobs, logs, mcp, prefabs, run, secrets, usage, webhooks
+from sandyard.web.gateway import auth, blobs, errors, files, jobs, late_tools, logs, prefabs, run, secrets, usage, webhooks
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from sandyard.services.origins import Origins
-    from sandyard.web.gateway.mcp import Tools
+    from sandyard.web.gateway.late_tools import LateTools
     from sandyard.web.gateway.parts import GatewayParts
 
 PREFIXES = ("/v1/", "/internal/", "/mcp/")
@@ -22,7 +22,7 @@ PREFIXES = ("/v1/", "/internal/", "/mcp/")
 _NOUNS = (auth, run, jobs, logs, files, blobs, secrets, usage, webhooks, prefabs)
 
 
-def create_gateway(parts: GatewayParts, tools: Tools) -> ASGIApp:
+def create_gateway(parts: GatewayParts, tools: LateTools) -> ASGIApp:
     """Return the gateway over `parts`, with the endpoint of its tools. It bounds bodies itself and never redirects."""
     app = FastAPI(
         title="Sandyard gateway",
@@ -36,7 +36,7 @@ def create_gateway(parts: GatewayParts, tools: Tools) -> ASGIApp:
     errors.install(app)
     for noun in _NOUNS:
         app.include_router(noun.router)
-    for path in mcp.PATHS:
+    for path in late_tools.PATHS:
         app.router.routes.append(Route(path, tools))
     return app
 

@@ -11,7 +11,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-import anyio
 import mcp_types as types
 import orjson
 from mcp.server.lowlevel import Server
@@ -28,7 +27,6 @@ from sandkit.wire.gateway import (
     NOT_FOUND,
     OUTPUT_TOO_LARGE,
     PERMISSION_DENIED,
-    UNAVAILABLE,
     VALIDATION_ERROR,
     Refusal,
 )
@@ -43,6 +41,7 @@ from sandyard.web.gateway.under_way import UnderWay
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from mcp.server.context import ServerRequestContext
     from starlette.types import Message, Receive, Scope, Send
@@ -54,9 +53,7 @@ if TYPE_CHECKING:
 
     Context = ServerRequestContext[Any, Request]
 
-PATHS = ("/mcp", "/mcp/{alias}")
 _PAGE = 200
-_START_SECONDS = 10.0
 _CANCELLED = -32800
 """What a request that was taken back is answered with, where it must be answered (the package's own word for it)."""
 _LISTENERS = 32
@@ -68,11 +65,10 @@ _INSTRUCTIONS = (
 
 
 class Tools:
-    """The endpoint. `run` must run as long as it is asked."""
+    """The endpoint. It is asked within `running` only."""
 
     def __init__(self, parts: GatewayParts) -> None:
         self._parts = parts
-        self._ready = anyio.Event()
         self._calls = UnderWay()
         self._listeners: Counter[tuple[str, str]] = Counter()
         server: Server[Any] = Server(
@@ -86,11 +82,9 @@ class Tools:
         )
         self._manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=bodies.JSON_LIMIT + 1)
 
-    async def run(self) -> None:
-        """Own the requests that are under way, until cancelled."""
-        async with self._manager.run():
-            self._ready.set()
-            await anyio.sleep_forever()
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Own the requests that are under way."""
+        return self._manager.run()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -109,10 +103,6 @@ class Tools:
         taken_back = _taken_back(message)
         if taken_back is not None:
             self._calls.cancel(_whose(request), taken_back)
-        with anyio.move_on_after(_START_SECONDS):
-            await self._ready.wait()
-        if not self._ready.is_set():
-            raise Refusal(UNAVAILABLE, "The server has not started yet", retry_after=1)
         await self._manager.handle_request(scope, _again(body, receive), send)
 
     async def _list(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
