@@ -8,7 +8,6 @@ import secrets
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -19,6 +18,7 @@ from sandyard.domain.errors import BackendUnavailable, SandboxGone, StartFailed
 from sandyard.domain.specs import GUEST_PORT, EgressPolicy, Exited, Found, Mount, SandboxSpec, Saved, Started, Usage
 
 from . import bytecode, client, dialing, grounds, protocol, records, requests, sentences
+from .known import Known
 from .outputs import Outputs
 
 if TYPE_CHECKING:
@@ -37,16 +37,6 @@ _RETRY_PAUSE = 1.0
 _SAVE_TIMEOUT = 600.0
 
 
-@dataclass(slots=True)
-class _Known:
-    """A sandbox that this server knows to live. `heard` is set while a start waits: None for "listening", facts for an end."""
-
-    subject: str
-    listener: socket.socket | None = None
-    """A duplicate of what egress accepts on, for a keeper that comes after this one."""
-    heard: asyncio.Future[protocol.Message | None] | None = field(default=None)
-
-
 class ProcessBackend:
     """`Backend`, `Supervision` and `Dialer` by Linux namespaces. `open` it first; `close` leaves the sandboxes running.
 
@@ -61,7 +51,7 @@ class ProcessBackend:
         self._attach = attach_egress
         self._detach = detach_egress
         self._isolation: Literal["full", "none"] = isolation
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._ends = Ends()
         self._outputs = Outputs()
         self._grounds = grounds.Grounds(data_dir, isolation)
@@ -136,7 +126,7 @@ class ProcessBackend:
         if not found["listening"] and requests.told_when_ready(found["subject"]):
             await self._keeper.call("stop", sandbox=sandbox_id)  # half started: nobody was told of it
             return
-        self._known[sandbox_id] = _Known(found["subject"])
+        self._known[sandbox_id] = Known(found["subject"])
         with suppress(SandboxGone):
             _, (listener,) = await self._keeper.call("listener", sandbox=sandbox_id)
             self._attach_listener(sandbox_id, listener, requests.policy(found["policy"]))
@@ -152,9 +142,7 @@ class ProcessBackend:
     def _on_lost(self) -> None:
         self._connected.clear()
         for known in self._known.values():
-            if known.heard is not None and not known.heard.done():
-                known.heard.set_exception(BackendUnavailable("The sandbox keeper died during the start."))
-                known.heard.exception()  # its start may have heard otherwise, and wait no more
+            known.give_up("The sandbox keeper died during the start.")
         if not (self._closing or self._replacing):
             self._replacing = True
             self._spawn(self._replace_keeper())
@@ -227,7 +215,7 @@ class ProcessBackend:
             os.close(file)
         return requests.isolation(reply["isolation"]), next(iter(fds), None)
 
-    async def _until_listening(self, spec: SandboxSpec, known: _Known) -> None:
+    async def _until_listening(self, spec: SandboxSpec, known: Known) -> None:
         assert known.heard is not None
         try:
             async with asyncio.timeout(spec.ready_timeout):
@@ -346,12 +334,12 @@ class ProcessBackend:
         assert self._keeper is not None
         return self._keeper
 
-    def _expect(self, spec: SandboxSpec) -> _Known:
+    def _expect(self, spec: SandboxSpec) -> Known:
         if spec.sandbox_id in self._known:
             raise BackendUnavailable(f"There is a sandbox {spec.sandbox_id} already.")
         subject = requests.subject(spec)
         waits = requests.told_when_ready(subject) or spec.sandbox_id.startswith("check-")
-        known = _Known(subject, heard=asyncio.get_running_loop().create_future() if waits else None)
+        known = Known(subject, heard=asyncio.get_running_loop().create_future() if waits else None)
         self._known[spec.sandbox_id] = known
         return known
 
@@ -387,7 +375,10 @@ class ProcessBackend:
 
     def _drop(self, sandbox_id: str) -> None:
         known = self._known.pop(sandbox_id, None)
-        if known is not None and known.listener is not None:
+        if known is None:
+            return
+        known.give_up("The sandbox was stopped while it was being started.")
+        if known.listener is not None:
             known.listener.close()
             self._detach(sandbox_id)
 
