@@ -61,7 +61,7 @@ class AgentMetadata(_Section):
 class RuntimeSpec(_Section):
     """Resources of a session. `timeout` is the start time-out in seconds."""
 
-    timeout: int | None = Field(None, ge=1, le=3600)
+    timeout: int | None = Field(default=None, ge=1, le=3600)
     memory_limit: Annotated[str, Field(pattern=_MEMORY)] | None = None
     cpu_limit: Annotated[str, Field(pattern=_CPU)] | None = None
 

@@ -74,8 +74,8 @@ class CreateSandbox(Message):
         serialization_alias="allow_internet_access",
     )
     network: NetworkOptions | None = None
-    memory_mb: int | None = Field(None, alias="memoryMB", ge=16, le=2**24)
-    cpu_count: float | None = Field(None, gt=0, le=1024)
+    memory_mb: int | None = Field(default=None, alias="memoryMB", ge=16, le=2**24)
+    cpu_count: float | None = Field(default=None, gt=0, le=1024)
     mcp: dict[str, Any] | None = None
     iam: dict[str, Any] | None = None
 
