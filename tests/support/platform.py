@@ -124,8 +124,8 @@ class Platform:
 
     async def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
-        await self.api.aclose()
         self._process.send_signal(number)
+        await self.api.aclose()  # after it: a client that leaves cancels its calls, which is no kill
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._process.communicate()
