@@ -129,15 +129,19 @@ async def test_watching_as_a_stream(options: dict[str, Any]) -> None:
     sandbox = await AsyncSandbox.connect(**options)
     await sandbox.files.make_dir("watched")
     seen: list[tuple[str, e2b.FilesystemEventType]] = []
-    complete = asyncio.Event()
+    written, complete = asyncio.Event(), asyncio.Event()
 
     def note(event: e2b.FilesystemEvent) -> None:
         seen.append((event.name, event.type))
+        if event.type is e2b.FilesystemEventType.WRITE:
+            written.set()
         if event.type is e2b.FilesystemEventType.REMOVE:
             complete.set()
 
     watching = await sandbox.files.watch_dir("watched", on_event=note, recursive=True)
     await sandbox.files.write("watched/new/file", "1")
+    async with asyncio.timeout(20):
+        await written.wait()  # what has gone again before a new directory was looked into is not told: the kernel tells of it to nobody
     await sandbox.files.remove("watched/new/file")
     async with asyncio.timeout(20):
         await complete.wait()
