@@ -128,7 +128,7 @@ class Webhooks:
         try:
             status = await self._way.post(webhook.url, self._signed(job, body), body)
             problem = None if 200 <= status < 300 else f"status {status}"
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 (what one receiver brings about ends neither the others nor the server)
             problem = type(error).__name__
         if problem is None:
             await self._rows.remove(webhook.job_id)
